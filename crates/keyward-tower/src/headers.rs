@@ -1,0 +1,40 @@
+//! The headers of the contract: their names, and writing their values.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use keyward_core::time::Moment;
+use keyward_core::window::Allowance;
+
+pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+pub const X_PROFILE_ID: HeaderName = HeaderName::from_static("x-profile-id");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const X_RESPONSE_TIME: HeaderName = HeaderName::from_static("x-response-time");
+pub const X_API_VERSION: HeaderName = HeaderName::from_static("x-api-version");
+pub const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+pub const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+pub const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+pub const X_SANDBOX: HeaderName = HeaderName::from_static("x-sandbox");
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Whole milliseconds with their unit, `12ms`, as the guide writes them.
+pub(crate) fn response_time(micros: u64) -> HeaderValue {
+    const SHORT: [&str; 10] = [
+        "0ms", "1ms", "2ms", "3ms", "4ms", "5ms", "6ms", "7ms", "8ms", "9ms",
+    ];
+    let millis = micros / 1000;
+    match usize::try_from(millis)
+        .ok()
+        .and_then(|index| SHORT.get(index))
+    {
+        Some(text) => HeaderValue::from_static(text),
+        None => HeaderValue::try_from(format!("{millis}ms"))
+            .unwrap_or_else(|_| HeaderValue::from_static("0ms")),
+    }
+}
+
+/// The three rate-limit headers of the guide. Contract 1 and 5.
+pub(crate) fn put_allowance(headers: &mut HeaderMap, allowance: &Allowance, now: Moment) {
+    headers.insert(X_RATELIMIT_LIMIT, allowance.limit.into());
+    headers.insert(X_RATELIMIT_REMAINING, allowance.remaining.into());
+    headers.insert(X_RATELIMIT_RESET, allowance.reset_at_seconds(now).into());
+}

@@ -1,0 +1,564 @@
+//! The door as a tower layer.
+//!
+//! For each request, in the order of contract 2: identifier and clock, key, account, limit,
+//! profile; then the inner service, which looks after route, permission, body and resource. What
+//! comes back, answer or error or panic, leaves with the headers of the guide.
+
+use std::any::Any;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::CatchUnwind;
+use http::header::{ALLOW, CONTENT_TYPE, ORIGIN, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
+use ipnet::IpNet;
+use keyward_core::account::RateClass;
+use keyward_core::time::Moment;
+use keyward_core::usage::Outcome;
+use keyward_core::verdict::{Caller, Granted, Known, Refusal, Refused};
+use keyward_core::verifier::{Presented, Verifier, Visit};
+use keyward_core::window::Allowance;
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::client_addr::client_address;
+use crate::code::Code;
+use crate::envelope;
+use crate::error::ApiError;
+use crate::headers::{
+    X_API_KEY, X_API_VERSION, X_PROFILE_ID, X_REQUEST_ID, X_RESPONSE_TIME, X_SHOULD_RETRY,
+    put_allowance, response_time,
+};
+use crate::request_id::RequestId;
+
+/// Time and chance, which the layer does not have by itself.
+pub trait Surroundings: Send + Sync + 'static {
+    /// Both clocks, read once for each request.
+    fn now(&self) -> Moment;
+    /// Microseconds on a clock that never goes back, for the time an answer took.
+    fn micros(&self) -> u64;
+    /// Unguessable bytes.
+    fn fill_random(&self, bytes: &mut [u8]);
+}
+
+/// What a route asks of the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Answered without a key.
+    Open,
+    /// Asks for a key and spends from this pool.
+    Guarded {
+        class: RateClass,
+        is_account_exempt: bool,
+    },
+}
+
+/// The table of routes, as far as the door needs it: the limit comes before the 404, so the class
+/// must be known first. Looked up once for each request.
+pub trait Routes: Send + Sync + 'static {
+    type Route: Clone + Send + Sync + 'static;
+
+    fn find(&self, method: &Method, path: &str) -> (Access, Self::Route);
+}
+
+/// Is told of every answer: for the log.
+pub trait Observer<R>: Send + Sync + 'static {
+    fn answered(&self, answered: &Answered<'_, R>);
+}
+
+/// One answered request.
+pub struct Answered<'a, R> {
+    pub request_id: RequestId,
+    pub at: Moment,
+    /// There is none where the request could not be read.
+    pub method: Option<&'a Method>,
+    pub route: Option<&'a R>,
+    pub client: IpAddr,
+    pub status: StatusCode,
+    pub micros: u64,
+    pub caller: Option<&'a Caller>,
+    /// A key that was recognised and refused.
+    pub known: Option<Known>,
+    /// One word for why it was refused.
+    pub reason: Option<&'static str>,
+    pub code: Option<Code>,
+    /// What went wrong inside. Never told to the caller.
+    pub cause: Option<&'a (dyn std::error::Error + Send + Sync)>,
+    /// The request came from a web page: its key is exposed there.
+    pub is_from_browser: bool,
+}
+
+/// The address at the other end of the connection; the server puts it into each request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// What the inner service is told of a request: an extension of it.
+#[derive(Clone)]
+pub struct Passage<R> {
+    pub request_id: RequestId,
+    pub at: Moment,
+    pub client: IpAddr,
+    pub route: R,
+    /// There is none on an open route only.
+    pub caller: Option<Caller>,
+}
+
+/// Everything that a door needs.
+pub struct Door<S, T, O> {
+    pub verifier: Arc<Verifier>,
+    pub surroundings: S,
+    pub routes: T,
+    pub observer: O,
+    /// `https://docs.sent.dm/errors`: the code follows after a slash.
+    pub docs_url: String,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Puts a [`Door`] before a service.
+pub struct AuthLayer<S, T, O>(Arc<Door<S, T, O>>);
+
+impl<S, T, O> AuthLayer<S, T, O> {
+    pub fn new(door: Arc<Door<S, T, O>>) -> Self {
+        Self(door)
+    }
+}
+
+impl<S, T, O> Clone for AuthLayer<S, T, O> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<I, S, T, O> Layer<I> for AuthLayer<S, T, O> {
+    type Service = Auth<I, S, T, O>;
+
+    fn layer(&self, inner: I) -> Self::Service {
+        Auth {
+            inner,
+            unready: None,
+            door: Arc::clone(&self.0),
+        }
+    }
+}
+
+/// A service behind a door.
+pub struct Auth<I, S, T, O> {
+    inner: I,
+    /// Why the inner service could not be made ready: the answer to the next request.
+    unready: Option<ApiError>,
+    door: Arc<Door<S, T, O>>,
+}
+
+impl<I: Clone, S, T, O> Clone for Auth<I, S, T, O> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            unready: None,
+            door: Arc::clone(&self.door),
+        }
+    }
+}
+
+impl<I, S, T, O, B, R> Service<Request<B>> for Auth<I, S, T, O>
+where
+    I: Service<Request<B>, Response = Response<R>>,
+    I::Error: Into<ApiError>,
+    S: Surroundings,
+    T: Routes,
+    O: Observer<T::Route>,
+{
+    type Response = Response<Either<Full<Bytes>, R>>;
+    type Error = std::convert::Infallible;
+    type Future = AuthFuture<I::Future, S, T, O>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.unready = ready!(self.inner.poll_ready(cx)).err().map(Into::into);
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let door = &self.door;
+        let started = door.surroundings.micros();
+        let at = door.surroundings.now();
+        let mut random = [0; 20];
+        door.surroundings.fill_random(&mut random);
+        let (access, route) = door.routes.find(request.method(), request.uri().path());
+        let peer = request
+            .extensions()
+            .get::<Peer>()
+            .map_or([0, 0, 0, 0].into(), |p| p.0.ip());
+        let headers = request.headers();
+        let mut exchange = Exchange {
+            request_id: RequestId::from_random(&random),
+            at,
+            started,
+            method: request.method().clone(),
+            route,
+            client: client_address(peer, headers, &door.trusted_proxies),
+            client_name: ClientName::of(headers),
+            is_from_browser: headers.contains_key(ORIGIN),
+            class: RateClass::Standard,
+            caller: None,
+            known: None,
+            allowance: None,
+            profile: None,
+            is_counted: false,
+        };
+        let refusal = match access {
+            Access::Open => None,
+            Access::Guarded {
+                class,
+                is_account_exempt,
+            } => exchange
+                .pass(door, request.headers(), class, is_account_exempt)
+                .err(),
+        };
+        let state = match refusal {
+            Some(refusal) => State::Refused { refusal },
+            None if self.unready.is_some() => State::Failed {
+                error: self.unready.take(),
+            },
+            None => {
+                // Nobody behind the door needs the key, so nobody behind it can show it.
+                request.headers_mut().remove(X_API_KEY);
+                request.extensions_mut().insert(Passage {
+                    request_id: exchange.request_id,
+                    at,
+                    client: exchange.client,
+                    route: exchange.route.clone(),
+                    caller: exchange.caller,
+                });
+                // Why twice: a service may panic before it has made its future.
+                let inner = &mut self.inner;
+                match catch_unwind(AssertUnwindSafe(|| inner.call(request))) {
+                    Ok(inner) => State::Inner {
+                        inner: AssertUnwindSafe(inner).catch_unwind(),
+                    },
+                    Err(panic) => State::Failed {
+                        error: Some(panicked(&*panic)),
+                    },
+                }
+            }
+        };
+        AuthFuture {
+            state,
+            exchange: Some(exchange),
+            door: Arc::clone(door),
+        }
+    }
+}
+
+/// The first bytes of `User-Agent`, for "last used by".
+#[derive(Clone, Copy)]
+struct ClientName {
+    bytes: [u8; 48],
+    len: usize,
+}
+
+impl ClientName {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut name = Self {
+            bytes: [0; 48],
+            len: 0,
+        };
+        if let Some(value) = headers.get(USER_AGENT) {
+            let text = value.as_bytes();
+            name.len = text.len().min(name.bytes.len());
+            name.bytes[..name.len].copy_from_slice(&text[..name.len]);
+        }
+        name
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// What the door knows of one request until it is answered.
+struct Exchange<R> {
+    request_id: RequestId,
+    at: Moment,
+    started: u64,
+    method: Method,
+    route: R,
+    client: IpAddr,
+    client_name: ClientName,
+    is_from_browser: bool,
+    class: RateClass,
+    caller: Option<Caller>,
+    known: Option<Known>,
+    allowance: Option<Allowance>,
+    profile: Option<HeaderValue>,
+    is_counted: bool,
+}
+
+impl<R> Exchange<R> {
+    const fn visit(&self, is_account_exempt: bool) -> Visit {
+        Visit {
+            now: self.at,
+            client: self.client,
+            class: self.class,
+            is_account_exempt,
+        }
+    }
+
+    /// Lets the request in, or says why not.
+    fn pass<S, T, O>(
+        &mut self,
+        door: &Door<S, T, O>,
+        headers: &HeaderMap,
+        class: RateClass,
+        is_account_exempt: bool,
+    ) -> Result<(), Refusal> {
+        self.class = class;
+        let mut keys = headers.get_all(X_API_KEY).iter();
+        let presented = match (keys.next(), keys.next()) {
+            (None, _) => Presented::Nothing,
+            (Some(key), None) => Presented::One(key.as_bytes()),
+            (Some(_), Some(_)) => Presented::Several,
+        };
+        let visit = self.visit(is_account_exempt);
+        match door.verifier.verify(presented, &visit) {
+            Ok(Granted { caller, allowance }) => {
+                self.caller = Some(caller);
+                self.allowance = Some(allowance);
+                self.choose_profile(door, headers, &caller)
+            }
+            Err(refused) => {
+                door.verifier
+                    .count_refused(&refused, &visit, self.client_name.as_bytes());
+                self.is_counted = true;
+                let Refused {
+                    refusal,
+                    known,
+                    allowance,
+                    ..
+                } = refused;
+                self.known = known;
+                self.allowance = allowance;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// `x-profile-id`: the request acts for a profile of the organization. Contract 2.
+    fn choose_profile<S, T, O>(
+        &mut self,
+        door: &Door<S, T, O>,
+        headers: &HeaderMap,
+        caller: &Caller,
+    ) -> Result<(), Refusal> {
+        let mut profiles = headers.get_all(X_PROFILE_ID).iter();
+        let Some(profile) = profiles.next() else {
+            return Ok(());
+        };
+        if profiles.next().is_some() {
+            return Err(Refusal::ProfileMalformed);
+        }
+        let caller = door.verifier.act_for(caller, profile.as_bytes())?;
+        self.profile = HeaderValue::try_from(caller.account().to_string()).ok();
+        self.caller = Some(caller);
+        Ok(())
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        Refused { refusal: Refusal },
+        Failed { error: Option<ApiError> },
+        Inner { #[pin] inner: CatchUnwind<AssertUnwindSafe<F>> },
+    }
+}
+
+pin_project! {
+    /// The answer of a service behind a door.
+    pub struct AuthFuture<F, S, T, O> where T: Routes {
+        #[pin]
+        state: State<F>,
+        exchange: Option<Exchange<T::Route>>,
+        door: Arc<Door<S, T, O>>,
+    }
+}
+
+impl<F, S, T, O, R, E> Future for AuthFuture<F, S, T, O>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<ApiError>,
+    S: Surroundings,
+    T: Routes,
+    O: Observer<T::Route>,
+{
+    type Output = Result<Response<Either<Full<Bytes>, R>>, std::convert::Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (refusal, result) = match this.state.project() {
+            StateProjection::Refused { refusal } => {
+                (Some(*refusal), Err(ApiError::new(Code::of(refusal))))
+            }
+            StateProjection::Failed { error } => (
+                None,
+                Err(error.take().unwrap_or(Code::InternalUnavailable.into())),
+            ),
+            StateProjection::Inner { inner } => match ready!(inner.poll(cx)) {
+                Ok(result) => (None, result.map_err(Into::into)),
+                Err(panic) => (None, Err(panicked(&*panic))),
+            },
+        };
+        let exchange = this
+            .exchange
+            .take()
+            .expect("a future is not polled after it was ready");
+        Poll::Ready(Ok(this.door.answer(&exchange, refusal, result)))
+    }
+}
+
+/// What a panic said goes to the log, where it was caught; the answer tells nothing.
+fn panicked(payload: &(dyn Any + Send)) -> ApiError {
+    let said = payload
+        .downcast_ref::<&'static str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    ApiError::new(Code::InternalUnexpected).caused_by(format!("panicked: {said}"))
+}
+
+impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
+    /// Dresses an answer, counts it and tells the observer.
+    fn answer<R>(
+        &self,
+        exchange: &Exchange<T::Route>,
+        refusal: Option<Refusal>,
+        result: Result<Response<R>, ApiError>,
+    ) -> Response<Either<Full<Bytes>, R>> {
+        let mut error = None;
+        let mut response = match result {
+            Ok(response) => response.map(Either::Right),
+            Err(failed) => {
+                let response = self.failure(exchange, &failed).map(Either::Left);
+                error = Some(failed);
+                response
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, exchange.request_id.header_value());
+        headers.insert(X_API_VERSION, HeaderValue::from_static("v3"));
+        if let Some(allowance) = &exchange.allowance {
+            put_allowance(headers, allowance, exchange.at);
+        }
+        if let Some(profile) = &exchange.profile {
+            headers.insert(X_PROFILE_ID, profile.clone());
+        }
+        let micros = self.surroundings.micros().saturating_sub(exchange.started);
+        headers.insert(X_RESPONSE_TIME, response_time(micros));
+        if let (Some(caller), false) = (&exchange.caller, exchange.is_counted) {
+            let outcome = outcome_of(response.status());
+            let visit = exchange.visit(false);
+            self.verifier
+                .count(caller, &visit, outcome, exchange.client_name.as_bytes());
+        }
+        self.observer.answered(&Answered {
+            request_id: exchange.request_id,
+            at: exchange.at,
+            method: Some(&exchange.method),
+            route: Some(&exchange.route),
+            client: exchange.client,
+            status: response.status(),
+            micros,
+            caller: exchange.caller.as_ref(),
+            known: exchange.known,
+            reason: refusal.as_ref().map(Refusal::reason),
+            code: error.as_ref().map(ApiError::code),
+            cause: error.as_ref().and_then(ApiError::cause),
+            is_from_browser: exchange.is_from_browser,
+        });
+        response
+    }
+
+    /// The answer to a request that could not be read as HTTP: the bytes to be written before the
+    /// connection is closed. Contract 1.
+    pub fn unreadable(&self, code: Code, client: IpAddr) -> Vec<u8> {
+        let at = self.surroundings.now();
+        let mut random = [0; 20];
+        self.surroundings.fill_random(&mut random);
+        let request_id = RequestId::from_random(&random);
+        let body = self.failure_body(&ApiError::new(code), request_id, at);
+        let status = code.status();
+        let mut answer = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\nx-request-id: {request_id}\r\n\
+             x-api-version: v3\r\nx-response-time: 0ms\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or_default(),
+            body.len(),
+        )
+        .into_bytes();
+        answer.extend_from_slice(&body);
+        self.observer.answered(&Answered {
+            request_id,
+            at,
+            method: None,
+            route: None,
+            client,
+            status,
+            micros: 0,
+            caller: None,
+            known: None,
+            reason: None,
+            code: Some(code),
+            cause: None,
+            is_from_browser: false,
+        });
+        answer
+    }
+
+    fn failure_body(&self, error: &ApiError, id: RequestId, at: Moment) -> Bytes {
+        let message = envelope::json_text(error.message());
+        envelope::failure(error.code(), &message, &self.docs_url, error.details(), id, at.wall)
+    }
+
+    fn failure(&self, exchange: &Exchange<T::Route>, error: &ApiError) -> Response<Full<Bytes>> {
+        let code = error.code();
+        let body = self.failure_body(error, exchange.request_id, exchange.at);
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = code.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if code.status() == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("ApiKey realm=\"v3\", header=\"x-api-key\"");
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if code.status() == StatusCode::TOO_MANY_REQUESTS
+            && let Some(allowance) = &exchange.allowance
+        {
+            headers.insert(RETRY_AFTER, allowance.retry_after_seconds().into());
+        }
+        if code.is_permanent_conflict() {
+            headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        if let Some(Ok(allow)) = error.allow().map(HeaderValue::from_str) {
+            headers.insert(ALLOW, allow);
+        }
+        response
+    }
+}
+
+fn outcome_of(status: StatusCode) -> Outcome {
+    match status {
+        StatusCode::FORBIDDEN => Outcome::Forbidden,
+        StatusCode::TOO_MANY_REQUESTS => Outcome::Limited,
+        status if status.is_server_error() => Outcome::Failed,
+        status if status.is_client_error() => Outcome::Invalid,
+        _ => Outcome::Ok,
+    }
+}
