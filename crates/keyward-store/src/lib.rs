@@ -1,0 +1,113 @@
+//! What Keyward remembers. One store: SQLite, embedded.
+//!
+//! A function of this crate takes a [`Tx`] and runs plain SQL; it is synchronous and written once.
+//! [`Store::read`] and [`Store::write`] are the only doors: they run a closure on a thread of the
+//! engine, where async ends.
+//!
+//! Durable means: when `write` returns `Ok`, the change is on the disk (write-ahead log,
+//! `synchronous=FULL`). Waiting writers share one commit; none is answered before it.
+
+pub mod accounts;
+pub mod changes;
+pub mod contacts;
+mod engine;
+mod error;
+mod files;
+pub mod keys;
+mod migrate;
+mod tx;
+pub mod usage;
+pub mod users;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use engine::sqlite::Options;
+pub use error::{Constraint, StoreError};
+pub use files::{create_folder, open_private};
+pub use tx::{Row, Tx, Value};
+
+use engine::sqlite::{DATABASE, Engine};
+
+/// The store. Cloning it is cheap; dropping the last clone writes what waits and closes the file.
+#[derive(Clone)]
+pub struct Store(Arc<Engine>);
+
+impl Store {
+    /// Opens the store in a folder, making and migrating what is needed.
+    ///
+    /// # Errors
+    /// If the folder cannot be used, or holds something else or something newer.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        Self::open_with(folder, Options::default())
+    }
+
+    /// Opens the store with other bounds than the usual ones.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(folder: &Path, options: Options) -> Result<Self, StoreError> {
+        create_folder(folder).map_err(|error| StoreError::of_file(folder, &error))?;
+        Ok(Self(Arc::new(Engine::open(&folder.join(DATABASE), options)?)))
+    }
+
+    /// Runs `f` on one snapshot of the data.
+    ///
+    /// # Errors
+    /// What `f` fails with, or why it could not be run.
+    pub async fn read<T, E, F>(&self, f: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let (answer, job) = engine::read_job(f);
+        self.0.read(job)?;
+        answer.await.unwrap_or_else(|_| Err(StoreError::stopped().into()))
+    }
+
+    /// Runs `f` in a transaction. Durable when this returns `Ok`; undone when `f` fails.
+    ///
+    /// # Errors
+    /// What `f` fails with, or why nothing could be written.
+    pub async fn write<T, E, F>(&self, f: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let (answer, job) = engine::write_job(f);
+        self.0.write(job)?;
+        answer.await.unwrap_or_else(|_| Err(StoreError::stopped().into()))
+    }
+
+    /// [`read`](Self::read) for threads that may wait. Not to be called from async code.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_blocking<T, E, F>(&self, f: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let (answer, job) = engine::read_job(f);
+        self.0.read(job)?;
+        answer.blocking_recv().unwrap_or_else(|_| Err(StoreError::stopped().into()))
+    }
+
+    /// [`write`](Self::write) for threads that may wait. Not to be called from async code.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_blocking<T, E, F>(&self, f: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let (answer, job) = engine::write_job(f);
+        self.0.write(job)?;
+        answer.blocking_recv().unwrap_or_else(|_| Err(StoreError::stopped().into()))
+    }
+}

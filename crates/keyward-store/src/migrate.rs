@@ -1,0 +1,104 @@
+//! Migrations: forward only, each once, with a copy kept before the first one that changes data.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::error::StoreError;
+use crate::files::open_private;
+
+/// All migrations in order; the first is number 1. One that was released is never edited.
+pub(crate) const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/sqlite/0001_accounts_keys_contacts_usage.sql")];
+
+/// Brings a database to the newest version.
+///
+/// Two programs may come at once: the second waits for the first and finds nothing to do.
+pub(crate) fn run(
+    connection: &mut Connection,
+    path: &Path,
+    migrations: &[&str],
+) -> Result<(), StoreError> {
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    let found = version(connection)?;
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    if found == known {
+        return Ok(());
+    }
+    if found > 0 {
+        keep_copy(connection, path, found)?;
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = usize::try_from(version(&transaction)?).unwrap_or(0);
+    for migration in migrations.iter().skip(found) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    Ok(transaction.commit()?)
+}
+
+fn version(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+/// `keyward.db.before-0002` beside the database.
+fn keep_copy(connection: &Connection, path: &Path, found: i64) -> Result<(), StoreError> {
+    let mut copy = path.as_os_str().to_owned();
+    copy.push(format!(".before-{:04}", found + 1));
+    let copy = Path::new(&copy);
+    if copy.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+        return Ok(());
+    }
+    open_private(copy).map_err(|error| StoreError::of_file(copy, &error))?;
+    let text = copy.to_str().ok_or_else(|| {
+        StoreError::Engine(String::from("the path of the data folder must be valid UTF-8"))
+    })?;
+    connection.execute("VACUUM INTO ?1", [text])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const FIRST: &str = "CREATE TABLE a (x); INSERT INTO a VALUES (7);";
+    const SECOND: &str = "ALTER TABLE a ADD COLUMN y DEFAULT 8;";
+
+    fn sum(connection: &Connection, sql: &str) -> i64 {
+        connection.query_row(sql, [], |row| row.get(0)).expect(sql)
+    }
+
+    #[test]
+    fn a_copy_is_kept_before_data_is_changed_and_each_migration_runs_once() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("k.db");
+        let mut connection = Connection::open(&path).expect("the folder is ours");
+        run(&mut connection, &path, &[FIRST]).expect("new");
+        let copy = folder.path().join("k.db.before-0002");
+        assert!(!copy.exists(), "a new database needs no copy");
+        for _ in 0..2 {
+            run(&mut connection, &path, &[FIRST, SECOND]).expect("one to run, then none");
+        }
+        assert_eq!(sum(&connection, "SELECT sum(x) + sum(y) FROM a"), 15);
+        let mode = copy.metadata().expect("it was kept").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let kept = Connection::open(&copy).expect("it is a database");
+        assert_eq!(sum(&kept, "SELECT sum(x) FROM a"), 7);
+        assert_eq!(version(&kept), Ok(1));
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_everything_as_it_was() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("k.db");
+        let mut connection = Connection::open(&path).expect("the folder is ours");
+        let broken = "CREATE TABLE b (x); CREATE TABLE b (x);";
+        assert!(run(&mut connection, &path, &[FIRST, broken]).is_err());
+        assert_eq!(version(&connection), Ok(0));
+        assert_eq!(sum(&connection, "SELECT count(*) FROM sqlite_master"), 0);
+    }
+}
