@@ -1,0 +1,222 @@
+//! Where keys are verified, and how a change gets there before it is acknowledged.
+//!
+//! The truth is in the store, where every change has a revision. A server follows the revisions: at
+//! start from nothing, then whenever somebody rings, and a few times a second unasked. The command
+//! line writes to the same store and rings over a socket in the data folder; the server answers
+//! when it has caught up, so a command returns when its change is in force.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyward_core::account::RateClass;
+use keyward_core::digest::KeyDigest;
+use keyward_core::record::LastUse;
+use keyward_core::time::{Moment, UnixMillis};
+use keyward_core::verifier::Verifier;
+use keyward_store::{Store, changes};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+
+use super::AppError;
+use super::explain::Left;
+
+/// The name of the socket in the data folder.
+pub const SOCKET: &str = "control.sock";
+
+/// How long the command line waits for a server that does not answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where keys are verified.
+pub enum Reach {
+    /// In this process.
+    Here(Follower),
+    /// In a server that may be running on the same data folder.
+    Elsewhere { socket: PathBuf },
+}
+
+/// Keeps a verifier true to the store.
+pub struct Follower {
+    pub verifier: Arc<Verifier>,
+    /// The revision that the verifier has reached. Held while it catches up.
+    reached: Mutex<i64>,
+}
+
+/// What is asked over the socket.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Catch up with the store.
+    Follow,
+    Look(Look),
+}
+
+/// A question about a key.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Look {
+    pub digest: [u8; 32],
+}
+
+/// What a server has in memory about a key.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Seen {
+    last_used_at: Option<i64>,
+    last_used_from: Option<std::net::IpAddr>,
+    last_used_by: Option<String>,
+    pub left: Vec<Left>,
+}
+
+impl Seen {
+    #[must_use]
+    pub fn last_use(&self) -> Option<LastUse> {
+        Some(LastUse {
+            at: UnixMillis(self.last_used_at?),
+            address: self.last_used_from?,
+            client: self.last_used_by.clone()?,
+        })
+    }
+}
+
+/// What is answered over the socket.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Caught up to this revision.
+    Reached(i64),
+    Seen(Seen),
+    Failed(String),
+}
+
+impl Follower {
+    #[must_use]
+    pub fn new(verifier: Arc<Verifier>, reached: i64) -> Self {
+        Self { verifier, reached: Mutex::new(reached) }
+    }
+
+    /// Applies every change since the last time. Gives the revision reached.
+    ///
+    /// # Errors
+    /// If the store does not answer or the index is full.
+    pub async fn catch_up(&self, store: &Store) -> Result<i64, AppError> {
+        let mut reached = self.reached.lock().await;
+        let verifier = Arc::clone(&self.verifier);
+        let from = *reached;
+        let current = store.read(move |tx| apply(tx, from, &verifier)).await?;
+        *reached = current;
+        Ok(current)
+    }
+}
+
+/// Reads the changes after a revision into a verifier's index.
+fn apply(tx: &mut keyward_store::Tx<'_>, from: i64, verifier: &Verifier) -> Result<i64, AppError> {
+    let mut fault = None;
+    let index = verifier.index();
+    let fault_cell = std::cell::RefCell::new(&mut fault);
+    let note = |result: Result<(), keyward_core::index::IndexError>| {
+        if let Err(error) = result {
+            **fault_cell.borrow_mut() = Some(error);
+        }
+    };
+    let current = changes::since(
+        tx,
+        from,
+        |account| note(index.put_account(&account)),
+        |key| note(index.put_key(&key)),
+    )?;
+    match fault {
+        Some(error) => Err(AppError::internal(error)),
+        None => Ok(current),
+    }
+}
+
+/// Fills a new verifier with everything there is. Gives the revision reached.
+///
+/// # Errors
+/// If the store does not answer or the index is full.
+pub fn load(store: &Store, verifier: &Arc<Verifier>) -> Result<i64, AppError> {
+    let verifier = Arc::clone(verifier);
+    store.read_blocking(move |tx| apply(tx, 0, &verifier))
+}
+
+/// What a verifier knows about a key.
+#[must_use]
+pub fn look(verifier: &Verifier, look: &Look, now: Moment) -> Seen {
+    let Some(slot) = verifier.index().find(&KeyDigest::from_bytes(look.digest)) else {
+        return Seen::default();
+    };
+    let last = verifier.last_use(slot);
+    let left = RateClass::ALL.iter().filter_map(|class| {
+        let allowance = verifier.allowance_of_key(slot, *class, now)?;
+        Some(Left {
+            class: *class as u8,
+            limit: allowance.limit,
+            remaining: allowance.remaining,
+            resets_in_millis: allowance.resets_in_millis,
+        })
+    });
+    Seen {
+        left: left.collect(),
+        last_used_at: last.as_ref().map(|last| last.at.0),
+        last_used_from: last.as_ref().map(|last| last.address),
+        last_used_by: last.map(|last| last.client),
+    }
+}
+
+impl Reach {
+    #[must_use]
+    pub fn elsewhere(data_dir: &Path) -> Self {
+        Self::Elsewhere { socket: data_dir.join(SOCKET) }
+    }
+
+    /// Returns when what is in the store is in force.
+    pub(crate) async fn put_in_force(&self, store: &Store) -> Result<(), AppError> {
+        match self {
+            Self::Here(follower) => follower.catch_up(store).await.map(|_| ()),
+            Self::Elsewhere { socket } => match ask(socket, &Ask::Follow).await? {
+                None | Some(Answer::Reached(_)) => Ok(()),
+                Some(other) => Err(AppError::internal(format!(
+                    "the change is stored, but the running server has not taken it over: {other:?}"
+                ))),
+            },
+        }
+    }
+
+    /// What is in memory about a key; `None` if no server is running.
+    pub(crate) async fn look(&self, question: &Look, now: Moment) -> Option<Seen> {
+        match self {
+            Self::Here(follower) => Some(look(&follower.verifier, question, now)),
+            Self::Elsewhere { socket } => {
+                let question = Ask::Look(Look { digest: question.digest });
+                match ask(socket, &question).await {
+                    Ok(Some(Answer::Seen(seen))) => Some(seen),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+
+/// Asks the running server; `None` if there is none.
+async fn ask(socket: &Path, question: &Ask) -> Result<Option<Answer>, AppError> {
+    let Ok(mut stream) = UnixStream::connect(socket).await else { return Ok(None) };
+    let talk = async {
+        let mut line = serde_json::to_vec(question)?;
+        line.push(b'\n');
+        stream.write_all(&line).await?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).await?;
+        Ok::<_, std::io::Error>(serde_json::from_str(&answer)?)
+    };
+    match tokio::time::timeout(PATIENCE, talk).await {
+        Ok(Ok(answer)) => Ok(Some(answer)),
+        Ok(Err(error)) => Err(AppError::internal(format!(
+            "the change is stored, but the running server did not confirm it: {error}"
+        ))),
+        Err(_) => Err(AppError::internal(format!(
+            "the change is stored, but the running server did not confirm it within {} s",
+            PATIENCE.as_secs()
+        ))),
+    }
+}

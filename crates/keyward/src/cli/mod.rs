@@ -1,0 +1,185 @@
+//! The command line: its tree, what all commands share, and exit codes.
+//!
+//! 0: done. 1: refused or failed. 2: wrong usage. Data goes to stdout, everything else to stderr; an
+//! error says what to do next.
+
+mod accounts;
+mod config;
+mod explain;
+mod import;
+mod keys;
+mod output;
+mod serve;
+mod setup;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use keyward_store::Store;
+
+use crate::app::{App, AppError, Chance, Clock, Reach};
+use crate::config::{ConfigError, Explained, Flags, Settings, load};
+
+/// Keyward: the API-key door in front of an HTTP API.
+///
+/// Issue keys, send them as x-api-key, and every request is identified, checked, counted, limited
+/// and answered in the contract of the Sent API v3.
+#[derive(Parser)]
+#[command(
+    name = "keyward",
+    version,
+    after_help = "First steps:\n  keyward serve\n  echo 'a long passphrase' | keyward setup --account 'Acme' \\\n      --owner-name 'Ada Lovelace' --owner-email ada@example.com --password-stdin\n  keyward keys create --name 'billing job' --environment production"
+)]
+struct Cli {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args)]
+struct Shared {
+    /// File with settings [default: keyward.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE", env = "KEYWARD_CONFIG")]
+    config: Option<PathBuf>,
+    /// Folder of the database [default: keyward-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Print JSON, for scripts
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::ServeArgs),
+    /// Make the first account and its owner
+    Setup(setup::SetupArgs),
+    /// List, make and change accounts
+    #[command(subcommand)]
+    Accounts(accounts::AccountsCommand),
+    /// Issue, change and explain keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Show the settings in force and where each came from
+    Config(serve::ServeArgs),
+}
+
+/// Why a command was not carried out.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Exit code 1.
+    Refused(String),
+    /// Exit code 2.
+    Usage(String),
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        match &error {
+            AppError::Invalid(_) => Self::Usage(error.to_string()),
+            AppError::NotFound(resource) => {
+                let list = match resource {
+                    crate::app::Resource::Account => "keyward accounts list",
+                    _ => "keyward keys list",
+                };
+                Self::Refused(format!("{error}: see what there is with '{list}'"))
+            }
+            _ => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Refused(format!("{error:#}"))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+/// What a command is carried out with.
+pub(crate) struct Context {
+    pub(crate) settings: Settings,
+    pub(crate) explained: Vec<Explained>,
+    pub(crate) is_json: bool,
+}
+
+impl Context {
+    fn new(shared: &Shared, mut flags: Flags) -> Result<Self, Failure> {
+        if let Some(data_dir) = &shared.data_dir {
+            flags.insert("data_dir", data_dir.clone());
+        }
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+        let variable = |name: &str| std::env::var(name).ok();
+        let (settings, explained) = load(&flags, variable, shared.config.as_deref())?;
+        Ok(Self { settings, explained, is_json: shared.json })
+    }
+
+    /// Runs something on the store of the data folder, whether a server runs on it or not.
+    pub(crate) fn with_app<T>(
+        &self,
+        run: impl AsyncFnOnce(&App) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let folder = &self.settings.data_dir;
+        let app = App {
+            store: open(folder)?,
+            clock: Clock::system(),
+            chance: Chance::System,
+            reach: Reach::elsewhere(folder),
+        };
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(&app))
+    }
+}
+
+fn open(folder: &Path) -> Result<Store, Failure> {
+    Store::open(folder).map_err(|error| {
+        Failure::Refused(format!("the data folder {}: {error}", folder.display()))
+    })
+}
+
+/// Carries out what the command line says.
+#[must_use]
+pub fn run() -> ExitCode {
+    serve::keep_secrets_out_of_dumps();
+    let cli = Cli::parse();
+    match carry_out(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Refused(message)) => {
+            output::note(&format!("error: {message}"));
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(message)) => {
+            output::note(&format!("error: {message}\n\nFor more, add --help."));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn carry_out(cli: Cli) -> Result<(), Failure> {
+    let Cli { shared, command } = cli;
+    match command {
+        Command::Serve(arguments) => serve::serve(Context::new(&shared, arguments.flags())?),
+        Command::Config(arguments) => config::show(&Context::new(&shared, arguments.flags())?),
+        Command::Setup(arguments) => {
+            setup::set_up(&Context::new(&shared, Flags::new())?, arguments)
+        }
+        Command::Accounts(command) => {
+            accounts::run(&Context::new(&shared, Flags::new())?, command)
+        }
+        Command::Keys(command) => keys::run(&Context::new(&shared, Flags::new())?, command),
+    }
+}

@@ -1,0 +1,157 @@
+//! `keyward serve`: run until told to stop.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Context, Failure, output};
+use crate::app::{Chance, Clock};
+use crate::config::Flags;
+use crate::observe::log::{Level, Log};
+use crate::server::{Found, Running, Start};
+
+/// The settings as flags. Each is a variable and a name in the file as well.
+#[derive(Args)]
+#[command(
+    after_help = "Every option is also a variable (KEYWARD_LISTEN) and a name in keyward.toml (listen = \"…\").\nA flag beats a variable beats the file; 'keyward config' shows who won.\n\nExamples:\n  keyward serve\n  keyward serve --listen 127.0.0.1:9000 --data-dir /var/lib/keyward\n  keyward serve --rate-limit-standard 1000 --log-format json"
+)]
+pub(super) struct ServeArgs {
+    /// Address and port to listen on [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+    /// Threads that serve requests [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
+    /// Standard requests a minute, for each account and environment [default: 200]
+    #[arg(long, value_name = "N")]
+    rate_limit_standard: Option<String>,
+    /// Sensitive requests a minute, for each account and environment [default: 10]
+    #[arg(long, value_name = "N")]
+    rate_limit_sensitive: Option<String>,
+    /// Webhook tests a minute, for each account and environment [default: 60]
+    #[arg(long, value_name = "N")]
+    rate_limit_webhook_test: Option<String>,
+    /// Requests a minute without a good key, for each client address [default: 60]
+    #[arg(long, value_name = "N")]
+    rate_limit_unauthenticated: Option<String>,
+    /// Where error pages are [default: https://docs.sent.dm/errors]
+    #[arg(long, value_name = "URL")]
+    docs_url: Option<String>,
+    /// Networks whose X-Forwarded-For is believed, separated by commas
+    #[arg(long, value_name = "CIDR,…")]
+    trusted_proxies: Option<String>,
+    /// Largest request body in bytes [default: 1048576]
+    #[arg(long, value_name = "N")]
+    max_body_bytes: Option<String>,
+    /// Log lines: readable, json, or off for no line a request [default: readable]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl ServeArgs {
+    pub(super) fn flags(self) -> Flags {
+        let flags = [
+            ("listen", self.listen),
+            ("threads", self.threads),
+            ("rate_limit_standard", self.rate_limit_standard),
+            ("rate_limit_sensitive", self.rate_limit_sensitive),
+            ("rate_limit_webhook_test", self.rate_limit_webhook_test),
+            ("rate_limit_unauthenticated", self.rate_limit_unauthenticated),
+            ("docs_url", self.docs_url),
+            ("trusted_proxies", self.trusted_proxies),
+            ("max_body_bytes", self.max_body_bytes),
+            ("log_format", self.log_format),
+        ];
+        flags.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+/// A key is in memory for the moment in which it is hashed or shown: no dump of this process may
+/// be written, and no other process may look into it.
+pub(super) fn keep_secrets_out_of_dumps() {
+    // Where the system does not know how, there is nothing to be done about it.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+}
+
+pub(super) fn serve(context: Context) -> Result<(), Failure> {
+    let settings = context.settings;
+    let threads = match settings.threads {
+        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        threads => threads,
+    };
+    // A write beyond a size limit must fail like one on a full disk, not end the process.
+    const SIGXFSZ: i32 = 25;
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    tell_where_it_panicked();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()?;
+    let (log, writer) = Log::start(settings.log_format, Box::new(std::io::stderr()));
+    let data_dir = settings.data_dir.clone();
+    let clock = Clock::system();
+    let result: anyhow::Result<()> = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let start = Start { settings, clock: clock.clone(), chance: Chance::System, log: log.clone() };
+        let server = Running::start(start).await?;
+        let say = |level, text: &str| log.say(clock.wall(), level, text);
+        say(
+            Level::Info,
+            &format!("listening on http://{} with data in {}", server.address, data_dir.display()),
+        );
+        match server.found {
+            Found { accounts: 0, .. } => say(Level::Info, &first_step(&data_dir)),
+            Found { accounts, keys } => {
+                say(Level::Info, &format!("{accounts} accounts, {keys} keys"));
+            }
+        }
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        say(Level::Info, "stopping: requests in flight finish, no new ones are taken");
+        server.stop().await?;
+        say(Level::Info, "stopped");
+        Ok(())
+    });
+    drop(log);
+    drop(runtime);
+    writer.join();
+    result.context("keyward serve").map_err(Failure::from)
+}
+
+fn first_step(data_dir: &std::path::Path) -> String {
+    let data_dir = if data_dir == std::path::Path::new("keyward-data") {
+        String::new()
+    } else {
+        format!(" --data-dir '{}'", data_dir.display())
+    };
+    format!(
+        "there is no account yet; make the first one in another terminal: echo 'choose a long \
+         passphrase' | {}{data_dir} setup --account 'My company' --owner-name 'Your name' \
+         --owner-email you@example.com --password-stdin",
+        program()
+    )
+}
+
+/// How this program was called, so that the command can be pasted.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| String::from("keyward"))
+}
+
+/// A panic's own words may hold what a request brought; the log gets them where they are caught,
+/// and stderr gets the place alone.
+fn tell_where_it_panicked() {
+    std::panic::set_hook(Box::new(|panic| {
+        if let Some(place) = panic.location() {
+            output::note(&format!("error: a panic at {}:{}", place.file(), place.line()));
+        }
+    }));
+}

@@ -1,0 +1,265 @@
+//! Settings: what they are, where each value came from, and what is wrong with one.
+//!
+//! A flag beats a variable beats the file beats the default. Each setting is one row of
+//! [`SETTINGS`]; the flags, the variables, the file's names, `keyward config` and the table in the
+//! README all follow it. No setting holds a secret.
+
+pub mod sources;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use keyward_core::account::Limits;
+use keyward_core::window::HIGHEST_LIMIT;
+
+pub use sources::{ConfigError, Explained, Flags, Source, load};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Readable,
+    /// No line for each request; what the operator must know is still said.
+    Off,
+}
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    /// 0: as many as the machine has.
+    pub threads: usize,
+    pub rate_limit_standard: u32,
+    pub rate_limit_sensitive: u32,
+    pub rate_limit_webhook_test: u32,
+    pub rate_limit_unauthenticated: u32,
+    /// Without a slash at the end.
+    pub docs_url: String,
+    pub trusted_proxies: Vec<IpNet>,
+    pub max_body_bytes: usize,
+    pub log_format: LogFormat,
+}
+
+impl Settings {
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        Limits {
+            standard: self.rate_limit_standard,
+            sensitive: self.rate_limit_sensitive,
+            webhook_test: self.rate_limit_webhook_test,
+        }
+    }
+}
+
+impl Default for Settings {
+    /// The defaults of [`SETTINGS`].
+    fn default() -> Self {
+        let mut settings = Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data_dir: PathBuf::new(),
+            threads: 0,
+            rate_limit_standard: 0,
+            rate_limit_sensitive: 0,
+            rate_limit_webhook_test: 0,
+            rate_limit_unauthenticated: 0,
+            docs_url: String::new(),
+            trusted_proxies: vec![],
+            max_body_bytes: 0,
+            log_format: LogFormat::Readable,
+        };
+        for setting in SETTINGS {
+            (setting.apply)(&mut settings, setting.default)
+                .expect("a test checks that every default is accepted");
+        }
+        settings
+    }
+}
+
+/// One setting.
+pub struct Setting {
+    /// In the file; with `KEYWARD_` and capitals a variable; with `--` and hyphens a flag.
+    pub name: &'static str,
+    pub default: &'static str,
+    pub help: &'static str,
+    pub(crate) apply: fn(&mut Settings, &str) -> Result<(), String>,
+}
+
+impl Setting {
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("KEYWARD_{}", self.name.to_uppercase())
+    }
+
+    #[must_use]
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name.replace('_', "-"))
+    }
+}
+
+/// All settings, in the order in which they are listed.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "listen",
+        default: "127.0.0.1:8080",
+        help: "Address and port to listen on",
+        apply: |settings, text| {
+            settings.listen = text
+                .parse()
+                .map_err(|_| "expected an address and a port, such as 127.0.0.1:8080".to_owned())?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "data_dir",
+        default: "keyward-data",
+        help: "Folder of the database",
+        apply: |settings, text| {
+            if text.is_empty() {
+                return Err(String::from("expected the path of a folder"));
+            }
+            settings.data_dir = PathBuf::from(text);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "threads",
+        default: "0",
+        help: "Threads that serve requests; 0: one for each processor",
+        apply: |settings, text| number(text, 0, 1024).map(|n| settings.threads = n),
+    },
+    Setting {
+        name: "rate_limit_standard",
+        default: "200",
+        help: "Standard requests a minute, for each account and environment",
+        apply: |settings, text| limit(text).map(|n| settings.rate_limit_standard = n),
+    },
+    Setting {
+        name: "rate_limit_sensitive",
+        default: "10",
+        help: "Sensitive requests a minute, for each account and environment",
+        apply: |settings, text| limit(text).map(|n| settings.rate_limit_sensitive = n),
+    },
+    Setting {
+        name: "rate_limit_webhook_test",
+        default: "60",
+        help: "Webhook tests a minute, for each account and environment",
+        apply: |settings, text| limit(text).map(|n| settings.rate_limit_webhook_test = n),
+    },
+    Setting {
+        name: "rate_limit_unauthenticated",
+        default: "60",
+        help: "Requests a minute without a good key, for each client address",
+        apply: |settings, text| limit(text).map(|n| settings.rate_limit_unauthenticated = n),
+    },
+    Setting {
+        name: "docs_url",
+        default: "https://docs.sent.dm/errors",
+        help: "Where error pages are: doc_url is this, a slash and the code",
+        apply: |settings, text| {
+            let text = text.trim_end_matches('/');
+            let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            let is_plain = |c: char| c.is_ascii_graphic() && !"\"\\<>".contains(c);
+            if !rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(is_plain)) {
+                return Err(String::from("expected a URL, such as https://docs.sent.dm/errors"));
+            }
+            settings.docs_url = text.to_owned();
+            Ok(())
+        },
+    },
+    Setting {
+        name: "trusted_proxies",
+        default: "",
+        help: "Networks whose X-Forwarded-For is believed, separated by commas",
+        apply: |settings, text| networks(text).map(|list| settings.trusted_proxies = list),
+    },
+    Setting {
+        name: "max_body_bytes",
+        default: "1048576",
+        help: "Largest request body in bytes",
+        apply: |settings, text| {
+            number(text, 1024, 64 << 20).map(|n| settings.max_body_bytes = n)
+        },
+    },
+    Setting {
+        name: "log_format",
+        default: "readable",
+        help: "Log lines: readable, json, or off for no line a request",
+        apply: |settings, text| {
+            settings.log_format = match text {
+                "json" => LogFormat::Json,
+                "readable" => LogFormat::Readable,
+                "off" => LogFormat::Off,
+                _ => return Err(String::from("expected readable, json or off")),
+            };
+            Ok(())
+        },
+    },
+];
+
+fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| format!("expected a number from {least} to {most}"))
+}
+
+fn limit(text: &str) -> Result<u32, String> {
+    let most = usize::try_from(HIGHEST_LIMIT).unwrap_or(usize::MAX);
+    number(text, 1, most).and_then(|n| u32::try_from(n).map_err(|error| error.to_string()))
+}
+
+/// Reads networks or single addresses, separated by commas.
+pub fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(network).collect()
+}
+
+/// Reads `203.0.113.0/24`, or a single address as the network that holds it alone.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .ok()
+        .or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+        .map(|network| network.trunc())
+        .ok_or_else(|| format!("'{text}' is no network: expected something like 203.0.113.0/24"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_accepted_and_names_are_told_apart() {
+        let settings = Settings::default();
+        assert_eq!(settings.limits(), Limits::GUIDE);
+        assert_eq!(settings.docs_url, "https://docs.sent.dm/errors");
+        let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+        names.dedup();
+        assert_eq!(names.len(), SETTINGS.len());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_what_would() {
+        let check = |name: &str, text: &str| {
+            let setting = SETTINGS.iter().find(|s| s.name == name).expect(name);
+            let error = (setting.apply)(&mut Settings::default(), text).expect_err(text);
+            assert!(error.contains("expected"), "{error}");
+        };
+        check("listen", "8080");
+        check("listen", "localhost");
+        check("threads", "-1");
+        check("rate_limit_standard", "0");
+        check("rate_limit_standard", "1000001");
+        check("docs_url", "docs.sent.dm");
+        check("docs_url", "https://docs.sent.dm/\"errors");
+        check("trusted_proxies", "10.0.0.0/33");
+        check("log_format", "loud");
+    }
+
+    #[test]
+    fn a_single_address_is_a_network_of_one() {
+        let list = networks("10.1.2.3/8, 2001:db8::1").expect("they are networks");
+        let texts: Vec<_> = list.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["10.0.0.0/8", "2001:db8::1/128"]);
+    }
+}

@@ -1,0 +1,3 @@
+//! Pages for readers: what each error code means.
+
+pub mod errors;

@@ -1,0 +1,21 @@
+//! Keyward, the program: the API-key door that a company puts before its HTTP API.
+//!
+//! Layers, each importing only from those below: `server` and `cli` assemble; `v3`, `docs` and
+//! `workers` are faces; `app` is what can be done; `config` and `observe` are mechanisms.
+
+pub mod config;
+pub mod observe;
+pub mod app;
+pub mod docs;
+pub mod v3;
+pub mod workers;
+pub mod server;
+pub mod cli;
+
+use keyward_core::time::UnixMillis;
+
+/// A point in time as everybody is told it: `2024-01-01T00:00:00Z`.
+#[must_use]
+pub fn when(at: UnixMillis) -> String {
+    keyward_tower::envelope::timestamp(at)
+}

@@ -1,0 +1,326 @@
+//! The log: one line a request, and what the operator must know.
+//!
+//! A line is handed to a thread that writes; nobody waits for the disk or the terminal. No key, no
+//! query, no body ever gets here: a line is made of the fields below and nothing else.
+//!
+//! Bound: 16,384 lines wait at most; what does not fit is dropped and the drops are told.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use keyward_core::id::{AccountId, KeyId};
+use keyward_core::time::UnixMillis;
+
+use crate::config::LogFormat;
+
+const WAITING_LINES: usize = 16_384;
+
+/// How grave a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+impl Level {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One answered request.
+pub struct RequestLine<'a> {
+    pub at: UnixMillis,
+    pub request_id: &'a str,
+    pub method: &'a str,
+    /// The pattern, `/v3/contacts/{id}`: never the path or the query that was sent.
+    pub route: &'a str,
+    pub status: u16,
+    pub reason: Option<&'a str>,
+    pub code: Option<&'a str>,
+    pub key: Option<KeyId>,
+    pub account: Option<AccountId>,
+    pub environment: Option<&'a str>,
+    pub client: Option<IpAddr>,
+    pub micros: u64,
+    /// The request came from a web page, where its key can be read by anybody.
+    pub is_from_browser: bool,
+    pub cause: Option<String>,
+}
+
+/// Takes lines from anywhere.
+#[derive(Clone)]
+pub struct Log {
+    lines: SyncSender<String>,
+    format: LogFormat,
+    dropped: Arc<AtomicU64>,
+}
+
+/// The thread that writes. Dropping every [`Log`] and joining this writes all that waits.
+pub struct LogWriter(JoinHandle<()>);
+
+impl LogWriter {
+    /// Waits until everything is written. Every [`Log`] must be gone.
+    pub fn join(self) {
+        // A writer that panicked has nothing left to say.
+        let _ = self.0.join();
+    }
+}
+
+impl Log {
+    /// Starts the thread that writes to `out`.
+    #[must_use]
+    pub fn start(format: LogFormat, out: Box<dyn Write + Send>) -> (Self, LogWriter) {
+        let (lines, waiting) = sync_channel(WAITING_LINES);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let log = Self { lines, format, dropped: Arc::clone(&dropped) };
+        let writer = std::thread::Builder::new()
+            .name(String::from("log"))
+            .spawn(move || write_lines(&waiting, out, &dropped))
+            .expect("the system can start one more thread");
+        (log, LogWriter(writer))
+    }
+
+    /// Writes a request's line, if requests are logged.
+    pub fn request(&self, line: &RequestLine<'_>) {
+        match self.format {
+            LogFormat::Off => {}
+            LogFormat::Json => self.send(json_line(line)),
+            LogFormat::Readable => self.send(readable_line(line)),
+        }
+    }
+
+    /// Says something to the operator.
+    pub fn say(&self, at: UnixMillis, level: Level, message: &str) {
+        self.send(match self.format {
+            LogFormat::Json => {
+                let mut text = String::from("{");
+                put(&mut text, "timestamp", &crate::when(at));
+                put(&mut text, "level", level.as_str());
+                put(&mut text, "message", message);
+                close(text)
+            }
+            LogFormat::Readable | LogFormat::Off => {
+                format!("{} {:5} {}\n", crate::when(at), level.as_str(), one_line(message))
+            }
+        });
+    }
+
+    fn send(&self, line: String) {
+        if self.lines.try_send(line).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn write_lines(waiting: &Receiver<String>, mut out: Box<dyn Write + Send>, dropped: &AtomicU64) {
+    let mut batch = Vec::with_capacity(64 * 1024);
+    while let Ok(line) = waiting.recv() {
+        batch.extend_from_slice(line.as_bytes());
+        while batch.len() < 64 * 1024
+            && let Ok(line) = waiting.try_recv()
+        {
+            batch.extend_from_slice(line.as_bytes());
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            batch.extend_from_slice(format!("{{\"log_lines_dropped\":{lost}}}\n").as_bytes());
+        }
+        // A log that cannot be written must not stop the server: there is nobody left to tell.
+        let _ = out.write_all(&batch).and_then(|()| out.flush());
+        batch.clear();
+    }
+}
+
+fn json_line(line: &RequestLine<'_>) -> String {
+    let mut text = String::with_capacity(384);
+    text.push('{');
+    put(&mut text, "timestamp", &crate::when(line.at));
+    put(&mut text, "level", "info");
+    put(&mut text, "request_id", line.request_id);
+    put(&mut text, "method", line.method);
+    put(&mut text, "route", line.route);
+    put_number(&mut text, "status", u64::from(line.status));
+    if let Some(code) = line.code {
+        put(&mut text, "code", code);
+    }
+    if let Some(reason) = line.reason {
+        put(&mut text, "reason", reason);
+    }
+    if let Some(key) = line.key {
+        put_plain(&mut text, "key_id", key);
+    }
+    if let Some(account) = line.account {
+        put_plain(&mut text, "account_id", account);
+    }
+    if let Some(environment) = line.environment {
+        put(&mut text, "environment", environment);
+    }
+    if let Some(client) = line.client {
+        put_plain(&mut text, "client", client);
+    }
+    put_number(&mut text, "micros", line.micros);
+    if line.is_from_browser {
+        text.push_str("\"from_browser\":true,");
+    }
+    if let Some(cause) = &line.cause {
+        put(&mut text, "cause", cause);
+    }
+    close(text)
+}
+
+fn readable_line(line: &RequestLine<'_>) -> String {
+    let mut text = String::with_capacity(256);
+    let _ = write!(
+        text,
+        "{} {} {} {} {}",
+        crate::when(line.at),
+        line.request_id,
+        line.status,
+        line.method,
+        line.route
+    );
+    if let Some(code) = line.code {
+        let _ = write!(text, " {code}");
+    }
+    if let Some(reason) = line.reason {
+        let _ = write!(text, " {reason}");
+    }
+    if let Some(key) = line.key {
+        let _ = write!(text, " key={key}");
+    }
+    if let Some(account) = line.account {
+        let _ = write!(text, " account={account}");
+    }
+    if let Some(environment) = line.environment {
+        let _ = write!(text, " {environment}");
+    }
+    if let Some(client) = line.client {
+        let _ = write!(text, " client={client}");
+    }
+    let _ = write!(text, " {}us", line.micros);
+    if line.is_from_browser {
+        text.push_str(" from_browser");
+    }
+    if let Some(cause) = &line.cause {
+        let _ = write!(text, " cause={:?}", one_line(cause));
+    }
+    text.push('\n');
+    text
+}
+
+fn put(text: &mut String, name: &str, value: &str) {
+    let _ = write!(text, "\"{name}\":\"{}\",", keyward_tower::envelope::json_text(value));
+}
+
+/// For values that need no escaping.
+fn put_plain(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    let _ = write!(text, "\"{name}\":\"{value}\",");
+}
+
+fn put_number(text: &mut String, name: &str, value: u64) {
+    let _ = write!(text, "\"{name}\":{value},");
+}
+
+fn close(mut text: String) -> String {
+    text.pop();
+    text.push_str("}\n");
+    text
+}
+
+/// Nothing that a stranger sends may begin a line of its own.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("nobody panics with it").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat) -> String {
+        let shared = Shared::default();
+        let (log, writer) = Log::start(format, Box::new(shared.clone()));
+        log.request(&RequestLine {
+            at: UnixMillis(1_704_067_200_000),
+            request_id: "req_1",
+            method: "GET",
+            route: "/v3/contacts/{id}",
+            status: 401,
+            reason: Some("key_expired"),
+            code: Some("AUTH_002"),
+            key: Some(KeyId::from_bytes([1; 16])),
+            account: None,
+            environment: Some("test"),
+            client: Some(IpAddr::from([192, 0, 2, 1])),
+            micros: 42,
+            is_from_browser: true,
+            cause: Some(String::from("disk\n\"full\"")),
+        });
+        log.say(UnixMillis(0), Level::Warn, "two\nlines");
+        drop(log);
+        writer.join();
+        let bytes = shared.0.lock().expect("nobody panics with it").clone();
+        String::from_utf8(bytes).expect("it is text")
+    }
+
+    #[test]
+    fn a_json_line_is_one_object_with_every_field() {
+        let text = logged(LogFormat::Json);
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        assert_eq!(
+            lines[0],
+            serde_json::json!({
+                "timestamp": "2024-01-01T00:00:00Z", "level": "info", "request_id": "req_1",
+                "method": "GET", "route": "/v3/contacts/{id}", "status": 401, "code": "AUTH_002",
+                "reason": "key_expired", "key_id": "01010101-0101-0101-0101-010101010101",
+                "environment": "test", "client": "192.0.2.1", "micros": 42, "from_browser": true,
+                "cause": "disk\n\"full\"",
+            })
+        );
+        assert_eq!(lines[1]["message"], "two\nlines");
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn a_readable_line_is_one_line() {
+        let text = logged(LogFormat::Readable);
+        assert_eq!(
+            text,
+            "2024-01-01T00:00:00Z req_1 401 GET /v3/contacts/{id} AUTH_002 key_expired \
+             key=01010101-0101-0101-0101-010101010101 test client=192.0.2.1 42us from_browser \
+             cause=\"disk \\\"full\\\"\"\n1970-01-01T00:00:00Z warn  two lines\n"
+        );
+    }
+
+    #[test]
+    fn off_says_no_line_for_a_request() {
+        assert_eq!(logged(LogFormat::Off), "1970-01-01T00:00:00Z warn  two lines\n");
+    }
+}

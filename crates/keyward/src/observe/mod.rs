@@ -1,0 +1,3 @@
+//! What the operator sees: log lines.
+
+pub mod log;

@@ -1,0 +1,230 @@
+//! Puts everything together: start, ready, stop, in order.
+
+pub mod control;
+pub mod listen;
+pub mod open;
+pub mod routes;
+pub mod stack;
+pub mod wire;
+
+use std::fs::{File, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use keyward_core::index::KeyIndex;
+use keyward_core::verifier::Verifier;
+use keyward_store::{Store, accounts, keys};
+use keyward_tower::{Auth, AuthLayer, Door};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tower_layer::Layer as _;
+
+use crate::app::reach::{self, Follower};
+use crate::app::{App, Chance, Clock, Reach, phone};
+use crate::config::Settings;
+use crate::observe::log::{Level, Log};
+use crate::workers::{self, UsageWriter};
+use routes::RouteTable;
+use stack::{Around, Dispatch, RequestLog};
+
+/// How long requests in flight may take to finish when the server stops.
+pub const GRACE: Duration = Duration::from_secs(30);
+
+/// The body of an answer.
+pub type Body = Either<Full<Bytes>, Full<Bytes>>;
+type TheDoor = Door<Around, RouteTable, RequestLog>;
+
+/// The service that answers requests, and its door.
+#[derive(Clone)]
+pub struct Guarded {
+    service: Auth<Dispatch, Around, RouteTable, RequestLog>,
+    door: Arc<TheDoor>,
+}
+
+/// What a server is started with: the settings, and time, chance and log as arguments.
+pub struct Start {
+    pub settings: Settings,
+    pub clock: Clock,
+    pub chance: Chance,
+    pub log: Log,
+}
+
+/// A server that runs.
+pub struct Running {
+    pub address: SocketAddr,
+    pub app: Arc<App>,
+    /// Accounts and keys that were there at the start.
+    pub found: Found,
+    usage: Arc<UsageWriter>,
+    is_ready: Arc<AtomicBool>,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<bool>,
+    working: Vec<JoinHandle<()>>,
+    control: JoinHandle<()>,
+    log: Log,
+    /// Held as long as the server runs.
+    _lock: File,
+}
+
+/// What a start found in the data folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub accounts: u64,
+    pub keys: u64,
+}
+
+impl Running {
+    /// Starts a server. When this returns it is ready and listens.
+    ///
+    /// # Errors
+    /// If the data folder cannot be used or is held by another server, or the address cannot be
+    /// listened on.
+    pub async fn start(start: Start) -> anyhow::Result<Self> {
+        let Start { settings, clock, chance, log } = start;
+        let data_dir = settings.data_dir.clone();
+        let (store, lock) = tokio::task::spawn_blocking(move || open_data(&data_dir)).await??;
+        let found = store
+            .read(|tx| Ok::<_, keyward_store::StoreError>(Found {
+                accounts: accounts::count(tx)?,
+                keys: keys::count(tx)?,
+            }))
+            .await?;
+        let room = usize::try_from(found.keys).unwrap_or(0);
+        let verifier = Arc::new(Verifier::new(
+            KeyIndex::with_capacity(room),
+            settings.limits(),
+            settings.rate_limit_unauthenticated,
+        ));
+        let loading = (store.clone(), Arc::clone(&verifier));
+        let reached =
+            tokio::task::spawn_blocking(move || reach::load(&loading.0, &loading.1)).await??;
+        tokio::task::spawn_blocking(phone::warm_up).await?;
+        let app = Arc::new(App {
+            store,
+            clock: clock.clone(),
+            chance: chance.clone(),
+            reach: Reach::Here(Follower::new(Arc::clone(&verifier), reached)),
+        });
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let address = listener.local_addr()?;
+        let control = control::open(&settings.data_dir).with_context(|| {
+            format!("cannot make the socket {} in the data folder", reach::SOCKET)
+        })?;
+        let control = tokio::spawn(control::serve(control, Arc::clone(&app)));
+        let door = Arc::new(Door {
+            verifier,
+            surroundings: Around { clock, chance },
+            routes: RouteTable,
+            observer: RequestLog(log.clone()),
+            docs_url: settings.docs_url.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+        });
+        let is_ready = Arc::new(AtomicBool::new(true));
+        let dispatch = Dispatch {
+            app: Arc::clone(&app),
+            is_ready: Arc::clone(&is_ready),
+            max_body_bytes: settings.max_body_bytes,
+        };
+        let service = AuthLayer::new(Arc::clone(&door)).layer(dispatch);
+        let (stop, stopping) = watch::channel(false);
+        let usage = Arc::new(UsageWriter::new(Arc::clone(&app)));
+        let working = vec![
+            tokio::spawn(workers::flush_usage(Arc::clone(&usage), log.clone(), stopping.clone())),
+            tokio::spawn(workers::follow(Arc::clone(&app), log.clone(), stopping.clone())),
+        ];
+        let serving = tokio::spawn(listen::serve(
+            listener,
+            Guarded { service, door },
+            stopping,
+            GRACE,
+        ));
+        Ok(Self {
+            address,
+            app,
+            found,
+            usage,
+            is_ready,
+            stop,
+            serving,
+            working,
+            control,
+            log,
+            _lock: lock,
+        })
+    }
+
+    /// Writes down all usage that was counted so far.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub async fn flush_usage(&self) -> Result<(), keyward_store::StoreError> {
+        self.usage.flush().await
+    }
+
+    /// Stops: no new connections, requests in flight finish, usage is written.
+    ///
+    /// # Errors
+    /// If usage could not be written, or a part of the server had panicked.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.is_ready.store(false, Ordering::Release);
+        self.stop.send_replace(true);
+        let is_finished = self.serving.await.context("the listener panicked")?;
+        if !is_finished {
+            let message = format!("requests were cut off after {} s", GRACE.as_secs());
+            self.log.say(self.app.clock.wall(), Level::Warn, &message);
+        }
+        for worker in self.working {
+            worker.await.context("a worker panicked")?;
+        }
+        self.control.abort();
+        self.usage.flush().await.context("the last usage could not be written")?;
+        Ok(())
+    }
+}
+
+/// Opens the data folder and takes hold of it.
+fn open_data(data_dir: &Path) -> anyhow::Result<(Store, File)> {
+    keyward_store::create_folder(data_dir)
+        .with_context(|| format!("the data folder {} cannot be used", data_dir.display()))?;
+    let lock = hold(data_dir)?;
+    let store = Store::open(data_dir)
+        .with_context(|| format!("the database in {} cannot be opened", data_dir.display()))?;
+    Ok((store, lock))
+}
+
+/// One server a folder: two would each believe their own rate windows.
+fn hold(data_dir: &Path) -> anyhow::Result<File> {
+    let path = data_dir.join("serve.lock");
+    let mut file = keyward_store::open_private(&path)
+        .with_context(|| format!("{} cannot be opened", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            bail!(
+                "another server{} holds the data folder {}: stop it, or give this one its own \
+                 with --data-dir",
+                holder.trim().parse::<u32>().map(|pid| format!(" (process {pid})")).unwrap_or_default(),
+                data_dir.display()
+            );
+        }
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("{} cannot be locked", path.display()));
+        }
+    }
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(file)
+}

@@ -1,0 +1,232 @@
+//! The table of routes. A route that is not here does not exist.
+//!
+//! It says for each route what it asks for: nothing, a key, a permission, and which pool it spends.
+//! Looked up once for each request, before the limit; what was found travels with the request.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::LazyLock;
+
+use http::Method;
+use keyward_core::account::RateClass;
+use keyward_core::permission::Permission;
+use keyward_tower::{Access, Routes};
+
+use super::open;
+use crate::v3::{self, Answer};
+
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What answers a request.
+#[derive(Clone, Copy)]
+pub enum Handler {
+    /// For everybody.
+    Open(fn(open::Request) -> Answering),
+    /// For whoever passed the door.
+    V3(fn(v3::Request) -> Answering),
+}
+
+/// One method of one path.
+#[derive(Clone, Copy)]
+pub struct Endpoint {
+    pub method: &'static str,
+    pub pattern: &'static str,
+    pub access: Access,
+    pub permission: Option<Permission>,
+    pub handler: Handler,
+}
+
+impl Endpoint {
+    const fn asks(mut self, permission: Permission) -> Self {
+        self.permission = Some(permission);
+        self
+    }
+
+    /// Answered for an account that may not be used, too. Contract 2.
+    const fn exempt_from_account_state(mut self) -> Self {
+        if let Access::Guarded { class, .. } = self.access {
+            self.access = Access::Guarded { class, is_account_exempt: true };
+        }
+        self
+    }
+}
+
+macro_rules! handler {
+    (Open, $path:path) => {
+        Handler::Open(|request| Box::pin($path(request)))
+    };
+    (V3, $path:path) => {
+        Handler::V3(|request| Box::pin($path(request)))
+    };
+}
+
+macro_rules! open_get {
+    ($pattern:literal, $path:path) => {
+        Endpoint {
+            method: "GET",
+            pattern: $pattern,
+            access: Access::Open,
+            permission: None,
+            handler: handler!(Open, $path),
+        }
+    };
+}
+
+macro_rules! v3 {
+    ($method:literal $pattern:literal, $path:path) => {
+        Endpoint {
+            method: $method,
+            pattern: $pattern,
+            access: Access::Guarded { class: RateClass::Standard, is_account_exempt: false },
+            permission: None,
+            handler: handler!(V3, $path),
+        }
+    };
+}
+
+/// All routes. `GET` answers `HEAD` as well.
+pub const ENDPOINTS: &[Endpoint] = &[
+    open_get!("/", open::root),
+    open_get!("/healthcheck", open::healthcheck),
+    open_get!("/health/live", open::live),
+    open_get!("/health/ready", open::ready),
+    open_get!("/errors", open::errors),
+    open_get!("/errors/{code}", open::error_page),
+    v3!("GET" "/v3/me", v3::me::show).exempt_from_account_state(),
+    v3!("GET" "/v3/contacts", v3::contacts::list).asks(Permission::ContactsRead),
+    v3!("POST" "/v3/contacts", v3::contacts::create).asks(Permission::ContactsWrite),
+    v3!("GET" "/v3/contacts/{id}", v3::contacts::show).asks(Permission::ContactsRead),
+    v3!("PATCH" "/v3/contacts/{id}", v3::contacts::update).asks(Permission::ContactsWrite),
+    v3!("DELETE" "/v3/contacts/{id}", v3::contacts::remove).asks(Permission::ContactsWrite),
+    v3!("GET" "/v3/contacts/{id}/message-summary", v3::contacts::message_summary)
+        .asks(Permission::ContactsRead),
+];
+
+/// What was found for a request.
+#[derive(Clone, Copy)]
+pub enum Found {
+    Endpoint {
+        endpoint: &'static Endpoint,
+        /// Where in the path the parameter stands.
+        parameter: Option<(usize, usize)>,
+    },
+    /// The path exists, with these methods.
+    WrongMethod { pattern: &'static str, allow: &'static str },
+    NoPath,
+}
+
+impl Found {
+    /// The pattern for the log: never what was sent.
+    #[must_use]
+    pub const fn pattern(&self) -> &'static str {
+        match self {
+            Self::Endpoint { endpoint, .. } => endpoint.pattern,
+            Self::WrongMethod { pattern, .. } => pattern,
+            Self::NoPath => "-",
+        }
+    }
+}
+
+struct Path {
+    pattern: &'static str,
+    endpoints: Vec<&'static Endpoint>,
+    allow: String,
+}
+
+struct Table {
+    router: matchit::Router<usize>,
+    paths: Vec<Path>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let mut table = Table { router: matchit::Router::new(), paths: vec![] };
+    for endpoint in ENDPOINTS {
+        let known = table.paths.iter_mut().find(|path| path.pattern == endpoint.pattern);
+        if let Some(path) = known {
+            path.endpoints.push(endpoint);
+            continue;
+        }
+        let number = table.paths.len();
+        table
+            .router
+            .insert(endpoint.pattern, number)
+            .expect("the table is constant, and a test looks up every route of it");
+        let path = Path { pattern: endpoint.pattern, endpoints: vec![endpoint], allow: String::new() };
+        table.paths.push(path);
+    }
+    for path in &mut table.paths {
+        let methods = path.endpoints.iter().map(|endpoint| endpoint.method);
+        path.allow = methods.collect::<Vec<_>>().join(", ").replacen("GET", "GET, HEAD", 1);
+    }
+    table
+});
+
+/// The table, as the door sees it.
+pub struct RouteTable;
+
+impl Routes for RouteTable {
+    type Route = Found;
+
+    fn find(&self, method: &Method, path: &str) -> (Access, Found) {
+        let standard = Access::Guarded { class: RateClass::Standard, is_account_exempt: false };
+        // Nobody without a key learns which routes exist below /v3. Contract 2.
+        let elsewhere = if path == "/v3" || path.starts_with("/v3/") { standard } else { Access::Open };
+        let table = &*TABLE;
+        let Ok(found) = table.router.at(path) else { return (elsewhere, Found::NoPath) };
+        let Some(known) = table.paths.get(*found.value) else { return (elsewhere, Found::NoPath) };
+        let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+        let Some(endpoint) = known.endpoints.iter().find(|endpoint| endpoint.method == method) else {
+            let found = Found::WrongMethod { pattern: known.pattern, allow: &known.allow };
+            return (elsewhere, found);
+        };
+        let parameter = found.params.iter().next().map(|(_, value)| {
+            let start = value.as_ptr().addr() - path.as_ptr().addr();
+            (start, start + value.len())
+        });
+        (endpoint.access, Found::Endpoint { endpoint, parameter })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_found_under_its_own_pattern() {
+        for endpoint in ENDPOINTS {
+            let path = endpoint.pattern.replace("{id}", "x-1").replace("{code}", "x-1");
+            let method: Method = endpoint.method.parse().expect("a method");
+            let (access, found) = RouteTable.find(&method, &path);
+            let Found::Endpoint { endpoint: other, parameter } = found else {
+                panic!("{} {} is not found", endpoint.method, endpoint.pattern);
+            };
+            assert_eq!((other.method, other.pattern), (endpoint.method, endpoint.pattern));
+            assert_eq!(access, endpoint.access);
+            assert_eq!(parameter.map(|(start, end)| &path[start..end]), path.contains("x-1").then_some("x-1"));
+        }
+    }
+
+    #[test]
+    fn whatever_is_below_v3_asks_for_a_key() {
+        for endpoint in ENDPOINTS {
+            let is_open = endpoint.access == Access::Open;
+            assert_eq!(is_open, !endpoint.pattern.starts_with("/v3/"), "{}", endpoint.pattern);
+        }
+        for path in ["/v3", "/v3/", "/v3/nothing", "/v3//me", "/v3/me/"] {
+            assert_ne!(RouteTable.find(&Method::GET, path).0, Access::Open, "{path}");
+        }
+        assert_eq!(RouteTable.find(&Method::GET, "/v33").0, Access::Open);
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_from_a_wrong_path() {
+        let allow = |path: &str| match RouteTable.find(&Method::PUT, path).1 {
+            Found::WrongMethod { allow, .. } => Some(allow),
+            _ => None,
+        };
+        assert_eq!(allow("/v3/contacts"), Some("GET, HEAD, POST"));
+        assert_eq!(allow("/v3/contacts/1"), Some("GET, HEAD, PATCH, DELETE"));
+        assert_eq!(allow("/v3/contact"), None);
+        assert!(matches!(RouteTable.find(&Method::HEAD, "/v3/me").1, Found::Endpoint { .. }));
+    }
+}

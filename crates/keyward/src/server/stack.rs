@@ -1,0 +1,167 @@
+//! What stands behind the door: routes, permissions, handlers.
+//!
+//! By the time a request gets here it has an identifier and a time, its key is good, its account may
+//! be used, its limit is spent and its profile is chosen. Then, in the order of contract 2: route
+//! and method, permission, and the rest in the handler.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use keyward_core::time::Moment;
+use keyward_tower::{Answered, ApiError, Code, Observer, Passage, Surroundings};
+use percent_encoding::percent_decode_str;
+use tower_service::Service;
+
+use super::open;
+use super::routes::{Endpoint, Found, Handler};
+use crate::app::{App, Chance, Clock};
+use crate::observe::log::{Log, RequestLine};
+use crate::v3;
+
+/// Time and chance for the door.
+pub struct Around {
+    pub clock: Clock,
+    pub chance: Chance,
+}
+
+impl Surroundings for Around {
+    fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    fn micros(&self) -> u64 {
+        self.clock.micros()
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        self.chance.fill(bytes);
+    }
+}
+
+/// Writes a line for each answer.
+pub struct RequestLog(pub Log);
+
+impl Observer<Found> for RequestLog {
+    fn answered(&self, answered: &Answered<'_, Found>) {
+        let known = answered.known.as_ref();
+        let caller = answered.caller;
+        let environment =
+            caller.map(|c| c.environment()).or_else(|| known.map(|k| k.environment));
+        self.0.request(&RequestLine {
+            at: answered.at.wall,
+            request_id: answered.request_id.as_str(),
+            method: answered.method.map_or("-", known_method),
+            route: answered.route.map_or("-", Found::pattern),
+            status: answered.status.as_u16(),
+            reason: answered.reason,
+            code: answered.code.map(Code::as_str),
+            key: caller.map(|c| c.key()).or_else(|| known.map(|k| k.key)),
+            account: caller.map(|c| c.account()).or_else(|| known.map(|k| k.account)),
+            environment: environment.map(|environment| environment.as_str()),
+            client: Some(answered.client),
+            micros: answered.micros,
+            is_from_browser: answered.is_from_browser,
+            cause: answered.cause.map(chain),
+        });
+    }
+}
+
+/// The method for the log. One that a stranger made up is not repeated.
+fn known_method(method: &http::Method) -> &str {
+    match method.as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
+        _ => "other",
+    }
+}
+
+/// An error and what is behind it.
+fn chain(error: &(dyn std::error::Error + Send + Sync)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// The service behind the door.
+#[derive(Clone)]
+pub struct Dispatch {
+    pub app: Arc<App>,
+    pub is_ready: Arc<AtomicBool>,
+    pub max_body_bytes: usize,
+}
+
+impl Service<http::Request<Incoming>> for Dispatch {
+    type Response = Response<Full<Bytes>>;
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ApiError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ApiError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        let Some(passage) = parts.extensions.remove::<Passage<Found>>() else {
+            let error = ApiError::new(Code::InternalUnexpected);
+            return Box::pin(async { Err(error.caused_by("a request came past the door")) });
+        };
+        match self.choose(&passage, parts, body) {
+            Ok(answering) => answering,
+            Err(error) => Box::pin(async { Err(error) }),
+        }
+    }
+}
+
+impl Dispatch {
+    fn choose(
+        &self,
+        passage: &Passage<Found>,
+        parts: http::request::Parts,
+        body: Incoming,
+    ) -> Result<<Self as Service<http::Request<Incoming>>>::Future, ApiError> {
+        let (endpoint, parameter) = match passage.route {
+            Found::Endpoint { endpoint, parameter } => (endpoint, parameter),
+            Found::WrongMethod { allow, .. } => {
+                return Err(ApiError::new(Code::MethodNotAllowed).allowing(allow));
+            }
+            Found::NoPath => return Err(ApiError::new(Code::EndpointNotFound)),
+        };
+        let parameter = parameter
+            .and_then(|(start, end)| parts.uri.path().get(start..end))
+            .map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned());
+        let Endpoint { permission, handler, .. } = endpoint;
+        match (handler, passage.caller) {
+            (Handler::Open(handler), _) => {
+                let (app, is_ready) = (Arc::clone(&self.app), Arc::clone(&self.is_ready));
+                Ok(handler(open::Request { app, parts, parameter, is_ready }))
+            }
+            (Handler::V3(handler), Some(caller)) => {
+                if permission.is_some_and(|permission| !caller.may(permission)) {
+                    return Err(ApiError::new(Code::PermissionMissing));
+                }
+                Ok(handler(v3::Request {
+                    app: Arc::clone(&self.app),
+                    caller,
+                    request_id: passage.request_id,
+                    at: passage.at.wall,
+                    parts,
+                    body,
+                    id: parameter,
+                    max_body_bytes: self.max_body_bytes,
+                }))
+            }
+            (Handler::V3(_), None) => Err(ApiError::new(Code::NotAuthenticated)),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! From the product's words to the contract's codes: the one place.
+
+use keyward_store::StoreError;
+use keyward_tower::{ApiError, Code};
+
+use crate::app::{AppError, Resource};
+
+impl From<AppError> for ApiError {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::NotFound(resource) => Self::new(match resource {
+                Resource::Contact => Code::ContactNotFound,
+                Resource::Account => Code::CustomerNotFound,
+                Resource::ApiKey => Code::EndpointNotFound,
+            }),
+            AppError::Taken(message) => Self::new(Code::AlreadyExists).saying(message),
+            AppError::Invalid(faults) => {
+                let pairs = faults.into_iter().flat_map(|(field, sentences)| {
+                    sentences.into_iter().map(move |sentence| (field.clone(), sentence))
+                });
+                pairs.fold(Self::new(Code::RequestInvalid), |error, (field, sentence)| {
+                    error.about(field, sentence)
+                })
+            }
+            AppError::PhoneNumber(sentence) => {
+                Self::new(Code::PhoneNumberInvalid).about("phone_number", sentence)
+            }
+            AppError::Forbidden(_) => Self::new(Code::PermissionMissing),
+            AppError::Unavailable(cause) => Self::new(match cause {
+                StoreError::ReadOnly | StoreError::Full | StoreError::Busy => {
+                    Code::InternalUnavailable
+                }
+                // A conflict that nobody expected, and what the engine reports of itself.
+                StoreError::Conflict(_)
+                | StoreError::Newer { .. }
+                | StoreError::Corrupt(_)
+                | StoreError::Engine(_) => Code::DatabaseFailed,
+            })
+            .caused_by(cause),
+            AppError::Internal(cause) => Self::new(Code::InternalUnexpected).caused_by(cause),
+        }
+    }
+}

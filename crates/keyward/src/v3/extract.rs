@@ -1,0 +1,203 @@
+//! Bodies: size, type, JSON, in this order; and fields with their sentences. Contract 2 and 3.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use keyward_tower::{ApiError, Code};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::Request;
+use crate::app::Faults;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The members of a JSON object, each name once.
+#[derive(Debug, Default)]
+pub struct Object(serde_json::Map<String, Value>);
+
+impl Request {
+    /// Reads the body as a JSON object. No body counts as `{}`.
+    ///
+    /// # Errors
+    /// 413, 415 or 400, in this order; 504 if it does not arrive in time.
+    pub(super) async fn object(&mut self) -> Result<Object, ApiError> {
+        let bytes = self.bytes().await?;
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Object::default());
+        }
+        if !is_json(self.parts.headers.get(CONTENT_TYPE)) {
+            return Err(ApiError::new(Code::MediaTypeUnsupported));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| {
+            // What serde says may repeat what was sent; the place is all that is told.
+            let sentence = if error.is_data() {
+                match error.to_string().strip_prefix("member twice: ") {
+                    Some(_) => String::from("The body must not name a member twice"),
+                    None => String::from("The body must be a JSON object"),
+                }
+            } else {
+                let (line, column) = (error.line(), error.column());
+                format!("The body must be valid JSON: line {line}, column {column}")
+            };
+            ApiError::new(Code::RequestInvalid).about("body", sentence)
+        })
+    }
+
+    /// Reads all of the body, within its bounds.
+    async fn bytes(&mut self) -> Result<Vec<u8>, ApiError> {
+        let most = self.max_body_bytes;
+        let announced = self.parts.headers.get(CONTENT_LENGTH);
+        let announced = announced.and_then(|v| v.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
+        if announced > most {
+            return Err(ApiError::new(Code::BodyTooLarge));
+        }
+        match tokio::time::timeout(BODY_TIMEOUT, collect(&mut self.body, most, announced)).await {
+            Ok(result) => result,
+            Err(_) => Err(ApiError::new(Code::TimedOut)),
+        }
+    }
+}
+
+async fn collect(body: &mut Incoming, most: usize, expected: usize) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = Vec::with_capacity(expected);
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
+        let frame = frame.map_err(|error| {
+            let sentence = "The body ended early or was not framed as HTTP asks";
+            ApiError::new(Code::RequestInvalid).about("body", sentence).caused_by(error)
+        })?;
+        if let Some(data) = frame.data_ref() {
+            if bytes.len() + data.len() > most {
+                return Err(ApiError::new(Code::BodyTooLarge));
+            }
+            bytes.extend_from_slice(data);
+        }
+    }
+    Ok(bytes)
+}
+
+/// `application/json` or `application/…+json`, with any parameters. None at all is taken for JSON.
+fn is_json(content_type: Option<&http::HeaderValue>) -> bool {
+    let Some(content_type) = content_type else { return true };
+    let Ok(text) = content_type.to_str() else { return false };
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut members = serde_json::Map::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if members.insert(name, value).is_some() {
+                        return Err(serde::de::Error::custom("member twice: "));
+                    }
+                }
+                Ok(Object(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+impl Object {
+    /// A member; `null` counts as absent.
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A text, or a sentence about why it is none.
+    pub fn text(&self, name: &str, faults: &mut Faults) -> Option<&str> {
+        let value = self.get(name)?;
+        if value.as_str().is_none() {
+            fault(faults, name, format!("{name} must be a string"));
+        }
+        value.as_str()
+    }
+
+    /// `true` or `false`, or a sentence about why it is neither.
+    pub fn flag(&self, name: &str, faults: &mut Faults) -> Option<bool> {
+        let value = self.get(name)?;
+        if value.as_bool().is_none() {
+            fault(faults, name, format!("{name} must be true or false"));
+        }
+        value.as_bool()
+    }
+}
+
+/// Adds a sentence about a field.
+pub fn fault(faults: &mut Faults, field: &str, sentence: impl Into<String>) {
+    faults.entry(field.to_owned()).or_default().push(sentence.into());
+}
+
+/// `Idempotency-Key`: 1 to 255 of `A-Za-z0-9_-`. Contract 6.
+///
+/// # Errors
+/// VALIDATION_007 for any other.
+pub fn check_idempotency_key(headers: &http::HeaderMap) -> Result<(), ApiError> {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let Some(key) = keys.next() else { return Ok(()) };
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let bytes = key.as_bytes();
+    if keys.next().is_none() && (1..=255).contains(&bytes.len()) && bytes.iter().all(is_plain) {
+        Ok(())
+    } else {
+        let sentence = "Idempotency-Key must be 1 to 255 letters, digits, underscores or hyphens";
+        Err(ApiError::new(Code::IdempotencyKeyInvalid).about("Idempotency-Key", sentence))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn json_is_json_with_any_parameters() {
+        let check = |text: &str, expected| {
+            assert_eq!(is_json(Some(&HeaderValue::from_str(text).expect(text))), expected, "{text}");
+        };
+        check("application/json", true);
+        check("Application/JSON; charset=utf-8", true);
+        check("application/merge-patch+json", true);
+        check("application/x-www-form-urlencoded", false);
+        check("text/json", false);
+        check("", false);
+        assert!(is_json(None));
+    }
+
+    #[test]
+    fn an_idempotency_key_has_one_form() {
+        let check = |text: &str, expected: bool| {
+            let mut headers = http::HeaderMap::new();
+            headers.insert("idempotency-key", HeaderValue::from_str(text).expect(text));
+            assert_eq!(check_idempotency_key(&headers).is_ok(), expected, "{text}");
+        };
+        check("a", true);
+        check("A-z_09", true);
+        check(&"x".repeat(255), true);
+        check(&"x".repeat(256), false);
+        check("", false);
+        check("a b", false);
+        check("a/b", false);
+        assert!(check_idempotency_key(&http::HeaderMap::new()).is_ok());
+    }
+}

@@ -1,0 +1,170 @@
+//! `GET /v3/me`: whose key this is, and what the key may do. Contract 4; sources 8.1.
+
+use http::StatusCode;
+use keyward_core::account::{Account, AccountKind, AccountState};
+use keyward_tower::{ApiError, Code};
+use serde::Serialize;
+
+use super::{Answer, Request};
+use crate::app::{Reach, accounts};
+use crate::when;
+
+#[derive(Serialize)]
+struct Me<'a> {
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: &'a str,
+    email: Option<&'a str>,
+    icon: Option<&'a str>,
+    description: Option<&'a str>,
+    created_at: String,
+    organization_id: Option<String>,
+    short_name: Option<&'a str>,
+    status: Option<&'static str>,
+    settings: Option<ProfileSettings>,
+    profiles: Vec<ProfileView>,
+    channels: Channels,
+    sending_phone_number: Option<&'a str>,
+    sending_phone_number_profile_id: Option<&'a str>,
+    enable_template_auto_creation_for_sp: bool,
+    api_key: KeyView<'a>,
+}
+
+#[derive(Serialize)]
+struct Channels {
+    sms: Channel,
+    whatsapp: Channel,
+    rcs: Channel,
+}
+
+#[derive(Serialize)]
+struct Channel {
+    configured: bool,
+}
+
+/// What the contract has for a profile; none of it can be changed here.
+#[derive(Serialize)]
+struct ProfileSettings {
+    billing_model: &'static str,
+    inherit_tcr_brand: bool,
+    inherit_tcr_campaign: bool,
+    allow_contact_sharing: bool,
+    allow_template_sharing: bool,
+    inherit_contacts: bool,
+    inherit_templates: bool,
+}
+
+#[derive(Serialize)]
+struct ProfileView {
+    id: String,
+    name: String,
+    icon: Option<String>,
+    description: Option<String>,
+    short_name: Option<String>,
+    role: &'static str,
+    status: &'static str,
+    created_at: String,
+    settings: ProfileSettings,
+}
+
+#[derive(Serialize)]
+struct KeyView<'a> {
+    id: String,
+    name: &'a str,
+    environment: &'static str,
+    permissions: Vec<&'static str>,
+    created_at: String,
+    expires_at: Option<String>,
+}
+
+impl ProfileSettings {
+    const fn new() -> Self {
+        Self {
+            billing_model: "organization",
+            inherit_tcr_brand: true,
+            inherit_tcr_campaign: true,
+            allow_contact_sharing: false,
+            allow_template_sharing: false,
+            inherit_contacts: false,
+            inherit_templates: false,
+        }
+    }
+}
+
+impl From<Account> for ProfileView {
+    fn from(profile: Account) -> Self {
+        Self {
+            id: profile.id.to_string(),
+            name: profile.name,
+            icon: profile.icon,
+            description: profile.description,
+            short_name: None,
+            // A key of the organization may do in a profile what it may do in the organization.
+            role: "admin",
+            status: profile_status(profile.state),
+            created_at: when(profile.created_at),
+            settings: ProfileSettings::new(),
+        }
+    }
+}
+
+const fn profile_status(state: AccountState) -> &'static str {
+    match state {
+        AccountState::Active => "approved",
+        AccountState::Suspended | AccountState::ChannelPending => "pending_review",
+        AccountState::VerificationPending => "incomplete",
+    }
+}
+
+/// `GET /v3/me`. Answered from memory, but for the profiles of an organization that has some.
+///
+/// # Errors
+/// RESOURCE_004 if the account is gone.
+pub async fn show(request: Request) -> Answer {
+    let Reach::Here(follower) = &request.app.reach else {
+        return Err(ApiError::new(Code::InternalUnavailable));
+    };
+    let verifier = &follower.verifier;
+    let caller = &request.caller;
+    let profiles = if verifier.has_profiles(caller) {
+        accounts::profiles_of(&request.app, caller.account()).await?
+    } else {
+        vec![]
+    };
+    let gone = || ApiError::new(Code::CustomerNotFound);
+    let account = verifier.account_of(caller).ok_or_else(gone)?;
+    let key = verifier.key_of(caller).ok_or_else(gone)?;
+    let is_profile = account.kind == AccountKind::Profile;
+    let me = Me {
+        id: caller.account().to_string(),
+        kind: account.kind.as_str(),
+        name: &account.name,
+        email: account.email.as_deref(),
+        icon: account.icon.as_deref(),
+        description: account.description.as_deref(),
+        created_at: when(account.created_at),
+        organization_id: account.organization.map(|id| id.to_string()),
+        short_name: None,
+        status: is_profile.then(|| profile_status(verifier.state_of(caller))),
+        settings: is_profile.then(ProfileSettings::new),
+        profiles: profiles.into_iter().map(ProfileView::from).collect(),
+        channels: Channels {
+            sms: Channel { configured: false },
+            whatsapp: Channel { configured: false },
+            rcs: Channel { configured: false },
+        },
+        sending_phone_number: None,
+        sending_phone_number_profile_id: None,
+        enable_template_auto_creation_for_sp: false,
+        api_key: KeyView {
+            id: caller.key().to_string(),
+            name: key.name,
+            environment: caller.environment().as_str(),
+            permissions: caller.permissions().iter().map(|p| p.as_str()).collect(),
+            created_at: when(key.created_at),
+            expires_at: key.expires_at.map(when),
+        },
+    };
+    request.answer(StatusCode::OK, &me, false)
+}

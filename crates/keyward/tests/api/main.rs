@@ -1,0 +1,11 @@
+//! The contract, through a real port and a real database. A file a subject.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod auth;
+mod cli;
+mod contacts;
+mod http;
+mod limits;
+mod operations;

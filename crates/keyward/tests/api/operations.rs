@@ -1,0 +1,152 @@
+//! What an operator counts on: restarts, usage, logs, faults.
+
+use keyward::app::{Actor, keys};
+use keyward::config::Settings;
+use keyward_core::account::{Environment, RateClass};
+use keyward_core::usage::Outcome;
+use keyward_store::usage;
+
+use crate::support::{BEGIN, KeyOf, TestServer};
+
+#[tokio::test]
+async fn a_second_start_finds_everything_again() {
+    let mut server = TestServer::start().await;
+    let (good, revoked) = (server.key().await, server.key().await);
+    keys::revoke(server.app(), &Actor::Operator, revoked.id).await.expect("it is not revoked");
+    let body = r#"{"phone_number":"+14155550123"}"#;
+    let made = server.post("/v3/contacts", body).key(&good).send().await.json();
+    server.restart().await;
+    let list = server.get("/v3/contacts").key(&good).send().await.json();
+    assert_eq!(list["data"]["contacts"][0], made["data"]);
+    assert_eq!(server.get("/v3/me").key(&revoked).send().await.verdict(), "401 AUTH_002");
+    assert_eq!(server.running().found.keys, 2);
+}
+
+#[tokio::test]
+async fn usage_is_counted_by_key_hour_class_and_outcome_and_survives_a_stop() {
+    let mut server = TestServer::start().await;
+    let key = server.issue(KeyOf { environment: Environment::Test, ..server.usual() }).await;
+    let call = async |path: &str| {
+        let call = server.get(path).key(&key).header("user-agent", "Sent/Python 0.46.0");
+        call.send().await.status
+    };
+    assert_eq!(call("/v3/me").await, 200);
+    assert_eq!(call("/v3/contacts/1").await, 400);
+    server.advance(3_600_000);
+    assert_eq!((call("/v3/me").await, call("/v3/me").await), (200, 200));
+    server.get("/v3/me").send().await;
+    keys::revoke(server.app(), &Actor::Operator, key.id).await.expect("it is not revoked");
+    assert_eq!(call("/v3/me").await, 401);
+    server.restart().await;
+    let id = key.id;
+    let read = server.app().store.read(move |tx| {
+        Ok::<_, keyward_store::StoreError>((
+            usage::of_key(tx, id, 0)?,
+            usage::of_strangers(tx, 0)?,
+            keyward_store::keys::find(tx, id)?,
+        ))
+    });
+    let (counts, strangers, record) = read.await.expect("the store answers");
+    let first = BEGIN.hours();
+    let row = |hour, outcome, requests| usage::UsageRow {
+        key: Some(id),
+        hour,
+        class: RateClass::Standard,
+        outcome,
+        requests,
+    };
+    assert_eq!(
+        counts,
+        [
+            row(first, Outcome::Invalid, 1),
+            row(first, Outcome::Ok, 1),
+            row(first + 1, Outcome::Ok, 2),
+            row(first + 1, Outcome::Revoked, 1),
+        ]
+    );
+    assert_eq!(strangers, [usage::UsageRow { key: None, ..row(first + 1, Outcome::Missing, 1) }]);
+    let last = record.expect("it is there").last_used.expect("it was used");
+    assert_eq!((last.at, last.address.to_string().as_str()), (BEGIN + 3_600_000, "127.0.0.1"));
+    assert_eq!(last.client, "Sent/Python 0.46.0");
+}
+
+#[tokio::test]
+async fn a_line_is_logged_for_each_request_and_none_holds_a_key_a_query_or_a_body() {
+    let mut server = TestServer::start().await;
+    let key = server.key().await;
+    let other = "0f8fad5b-d9cb-469f-a165-70867728950e";
+    let path = format!("/v3/contacts?search=secret-query&x-api-key={other}");
+    assert_eq!(server.get(&path).key(&key).send().await.status, 200);
+    server.get("/v3/me").header("x-api-key", other).send().await;
+    server.get(&format!("/v3/{other}")).key(&key).send().await;
+    server.get(&format!("/v3/contacts/{other}")).key(&key).send().await;
+    server.post("/v3/contacts", r#"{"phone_number":"secret-body"}"#).key(&key).send().await;
+    server.stop().await;
+    let text = server.logged.text();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .filter(|line: &serde_json::Value| line.get("route").is_some())
+        .collect();
+    assert_eq!(lines.len(), 5);
+    assert_eq!(lines[0]["route"], "/v3/contacts");
+    assert_eq!(lines[0]["key_id"], key.id.to_string());
+    assert_eq!(lines[0]["environment"], "production");
+    assert_eq!((&lines[1]["reason"], &lines[1]["code"]), (&"key_unknown".into(), &"AUTH_002".into()));
+    assert_eq!(lines[3]["route"], "/v3/contacts/{id}");
+    let text = text.to_lowercase();
+    for secret in [key.clear.as_str(), other, "secret-query", "secret-body", &key.clear.replace('-', "")] {
+        assert!(!text.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[tokio::test]
+async fn nothing_in_the_data_folder_holds_a_key() {
+    let mut server = TestServer::start().await;
+    let key = server.key().await;
+    let rotated = keys::rotate(server.app(), &Actor::Operator, key.id, 1000).await;
+    let successor = rotated.expect("it is usable").0.key.reveal().to_string();
+    server.get("/v3/me").key(&key).send().await;
+    server.running().flush_usage().await.expect("the store writes");
+    let search = |folder: &std::path::Path| {
+        for file in std::fs::read_dir(folder).expect("it is there") {
+            let path = file.expect("it can be read").path();
+            let Ok(bytes) = std::fs::read(&path) else { continue };
+            for clear in [&key.clear, &successor] {
+                let digits = clear.replace('-', "");
+                let raw: Vec<u8> = (0..16)
+                    .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).expect("hex"))
+                    .collect();
+                let forms = [clear.as_bytes(), digits.as_bytes(), raw.as_slice()];
+                for form in forms {
+                    let found = bytes.windows(form.len()).any(|w| w.eq_ignore_ascii_case(form));
+                    assert!(!found, "{} holds a key", path.display());
+                }
+            }
+        }
+    };
+    search(server.data_dir());
+    server.stop().await;
+    search(server.data_dir());
+}
+
+#[tokio::test]
+async fn a_folder_that_another_server_holds_is_refused() {
+    let server = TestServer::start().await;
+    let settings = Settings {
+        listen: ([127, 0, 0, 1], 0).into(),
+        data_dir: server.data_dir().to_owned(),
+        ..Settings::default()
+    };
+    let (log, _) = keyward::observe::log::Log::start(settings.log_format, Box::new(std::io::sink()));
+    let start = keyward::server::Start {
+        settings,
+        clock: keyward::app::Clock::system(),
+        chance: keyward::app::Chance::System,
+        log,
+    };
+    let refused = keyward::server::Running::start(start).await;
+    let error = refused.err().expect("the folder is held").to_string();
+    assert!(error.starts_with("another server (process "), "{error}");
+    assert!(error.contains("--data-dir"), "{error}");
+}
