@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 requirements=e2e/clients/python/requirements.txt
-environment="${CARGO_TARGET_DIR:-target}/e2e/python"
+environment=target/e2e/python
 # Names the requirements that the environment was made from; written last, so a half-made one has none.
 stamp="$environment/requirements.sha256"
 

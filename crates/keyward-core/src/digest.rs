@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn only_64_hexadecimal_characters_are_a_digest() {
-        for text in ["", "00", &"g".repeat(64), &"0".repeat(63), &"0".repeat(65), &"é".repeat(32)] {
+        for text in ["", "00", &"g".repeat(64), &"0".repeat(63), &"0".repeat(65), &"é".repeat(32)]
+        {
             assert_eq!(KeyDigest::from_hex(text), None, "{text}");
         }
     }

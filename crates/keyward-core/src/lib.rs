@@ -9,19 +9,19 @@
 //! and it works on for a **grace** period), **disabled** and **enabled**, **revoked** for good, and
 //! **expires**.
 
-pub mod time;
-pub mod id;
-pub mod secret;
-pub mod key;
-pub mod digest;
-pub mod permission;
 pub mod account;
 pub mod address;
-pub mod record;
-mod slab;
-pub mod index;
-pub mod window;
+pub mod digest;
 pub mod guesses;
+pub mod id;
+pub mod index;
+pub mod key;
+pub mod permission;
+pub mod record;
+pub mod secret;
+mod slab;
+pub mod time;
 pub mod usage;
 pub mod verdict;
 pub mod verifier;
+pub mod window;

@@ -85,7 +85,9 @@ impl PermissionSet {
     pub const FULL: Self = Self((1 << Permission::ALL.len()) - 1);
     /// The preset "read-only".
     pub const READ_ONLY: Self = Self(
-        Permission::ContactsRead.bit() | Permission::UsersRead.bit() | Permission::WebhooksRead.bit(),
+        Permission::ContactsRead.bit()
+            | Permission::UsersRead.bit()
+            | Permission::WebhooksRead.bit(),
     );
 
     /// The word in which the set is stored.
@@ -133,7 +135,10 @@ mod tests {
         for permission in Permission::ALL {
             assert_eq!(permission.as_str().parse(), Ok(permission));
             let alone: PermissionSet = [permission].into_iter().collect();
-            assert_eq!(PermissionSet::from_bits(alone.bits()).iter().collect::<Vec<_>>(), [permission]);
+            assert_eq!(
+                PermissionSet::from_bits(alone.bits()).iter().collect::<Vec<_>>(),
+                [permission]
+            );
         }
         assert!("contacts:*".parse::<Permission>().is_err());
     }
@@ -141,7 +146,11 @@ mod tests {
     #[test]
     fn the_presets_hold_what_their_names_say() {
         assert_eq!(PermissionSet::FULL.iter().count(), Permission::ALL.len());
-        assert!(PermissionSet::READ_ONLY.iter().all(|permission| permission.as_str().ends_with(":read")));
+        assert!(
+            PermissionSet::READ_ONLY
+                .iter()
+                .all(|permission| permission.as_str().ends_with(":read"))
+        );
         assert_eq!(PermissionSet::READ_ONLY.iter().count(), 3);
     }
 

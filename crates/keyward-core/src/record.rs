@@ -60,12 +60,22 @@ pub struct KeyRecord {
 pub enum KeyStatus {
     Active,
     /// Replaced, and working until the grace period ends.
-    Rotating { until: UnixMillis },
+    Rotating {
+        until: UnixMillis,
+    },
     /// Replaced, and the grace period is over.
-    Rotated { since: UnixMillis },
-    Expired { since: UnixMillis },
-    Disabled { since: UnixMillis },
-    Revoked { since: UnixMillis },
+    Rotated {
+        since: UnixMillis,
+    },
+    Expired {
+        since: UnixMillis,
+    },
+    Disabled {
+        since: UnixMillis,
+    },
+    Revoked {
+        since: UnixMillis,
+    },
 }
 
 impl KeyStatus {

@@ -113,7 +113,8 @@ impl Positions {
     }
 
     fn table(&self, exponent: usize) -> &[AtomicU64] {
-        self.tables[exponent].get_or_init(|| (0..1usize << exponent).map(|_| AtomicU64::new(0)).collect())
+        self.tables[exponent]
+            .get_or_init(|| (0..1usize << exponent).map(|_| AtomicU64::new(0)).collect())
     }
 }
 

@@ -255,6 +255,9 @@ mod tests {
         assert_eq!(usage.last_use(), None);
         usage.see(UnixMillis(7), IpAddr::from([192, 0, 2, 1]), b"Sent/Python 0.46.0\x1b[2J");
         let last = usage.last_use().expect("it was used");
-        assert_eq!((last.at, last.client.as_str()), (UnixMillis(7), "Sent/Python 0.46.0\u{fffd}[2J"));
+        assert_eq!(
+            (last.at, last.client.as_str()),
+            (UnixMillis(7), "Sent/Python 0.46.0\u{fffd}[2J")
+        );
     }
 }

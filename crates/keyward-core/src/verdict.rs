@@ -65,9 +65,13 @@ pub enum Refusal {
     Several,
     Malformed(ParseKeyError),
     Unknown,
-    Expired { since: UnixMillis },
+    Expired {
+        since: UnixMillis,
+    },
     /// Replaced, and the grace period is over.
-    Rotated { since: UnixMillis },
+    Rotated {
+        since: UnixMillis,
+    },
     Disabled,
     Revoked,
     /// The key may not be used from this address.

@@ -238,8 +238,11 @@ impl Verifier {
             Some(DrainedUsage { key: Some(entry.id), counts, last_use: usage.last_use() })
         });
         let strangers = self.ledger.strangers.drain();
-        let strangers = (!strangers.is_empty())
-            .then_some(DrainedUsage { key: None, counts: strangers, last_use: None });
+        let strangers = (!strangers.is_empty()).then_some(DrainedUsage {
+            key: None,
+            counts: strangers,
+            last_use: None,
+        });
         keys.chain(strangers).collect()
     }
 

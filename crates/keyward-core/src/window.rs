@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn a_window_opens_with_its_first_request_and_closes_sixty_seconds_later() {
         let window = RateWindow::new();
-        let expect = |remaining, resets_in_millis| Allowance { limit: 2, remaining, resets_in_millis };
+        let expect =
+            |remaining, resets_in_millis| Allowance { limit: 2, remaining, resets_in_millis };
         assert_eq!(window.peek(Ticks(5), 2), expect(2, 60_000));
         assert_eq!(window.admit(Ticks(1_000), 2), Ok(expect(1, 60_000)));
         assert_eq!(window.admit(Ticks(31_000), 2), Ok(expect(0, 30_000)));

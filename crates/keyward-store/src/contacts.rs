@@ -124,18 +124,10 @@ pub fn insert(tx: &mut Tx<'_>, contact: &Contact) -> Result<(), StoreError> {
 
 /// # Errors
 /// What the engine reports.
-pub fn find(
-    tx: &mut Tx<'_>,
-    scope: &Scope,
-    id: ContactId,
-) -> Result<Option<Contact>, StoreError> {
+pub fn find(tx: &mut Tx<'_>, scope: &Scope, id: ContactId) -> Result<Option<Contact>, StoreError> {
     tx.query_one(
         select!("AND id = ?3"),
-        &[
-            scope.account.as_bytes().into(),
-            scope.environment.as_str().into(),
-            id.as_bytes().into(),
-        ],
+        &[scope.account.as_bytes().into(), scope.environment.as_str().into(), id.as_bytes().into()],
         |row| contact(row, scope),
     )
 }
@@ -182,11 +174,7 @@ pub fn remove(tx: &mut Tx<'_>, scope: &Scope, id: ContactId) -> Result<bool, Sto
     let n_removed = tx.execute(
         "DELETE FROM contacts WHERE id = ?3 AND environment = ?2
              AND account = (SELECT number FROM accounts WHERE id = ?1)",
-        &[
-            scope.account.as_bytes().into(),
-            scope.environment.as_str().into(),
-            id.as_bytes().into(),
-        ],
+        &[scope.account.as_bytes().into(), scope.environment.as_str().into(), id.as_bytes().into()],
     )?;
     Ok(n_removed > 0)
 }
@@ -223,11 +211,7 @@ pub fn page(
     parameters.push(limit.into());
     parameters.push(i64::try_from(offset).unwrap_or(i64::MAX).into());
     let found = tx.query(
-        concat!(
-            select!(""),
-            matching!(),
-            " ORDER BY created_at DESC, id DESC LIMIT ?6 OFFSET ?7"
-        ),
+        concat!(select!(""), matching!(), " ORDER BY created_at DESC, id DESC LIMIT ?6 OFFSET ?7"),
         &parameters,
         |row| contact(row, scope),
     )?;
@@ -240,7 +224,6 @@ fn digits_of(text: &str) -> Option<String> {
     let is_separator = |c: char| " -.()/".contains(c);
     let rest = text.strip_prefix('+').unwrap_or(text);
     let is_number = rest.chars().all(|c| c.is_ascii_digit() || is_separator(c));
-    let digits: String =
-        text.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
+    let digits: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
     (is_number && digits.bytes().any(|byte| byte.is_ascii_digit())).then_some(digits)
 }

@@ -514,18 +514,8 @@ mod tests {
             let found = (code.as_str(), code.status().as_u16(), code.message());
             assert_eq!(found, (text, status, message));
         };
-        check(
-            Code::NotAuthenticated,
-            "AUTH_001",
-            401,
-            "User is not authenticated",
-        );
-        check(
-            Code::KeyInvalid,
-            "AUTH_002",
-            401,
-            "Invalid or expired API key",
-        );
+        check(Code::NotAuthenticated, "AUTH_001", 401, "User is not authenticated");
+        check(Code::KeyInvalid, "AUTH_002", 401, "Invalid or expired API key");
         let message = "Insufficient permissions for this operation";
         check(Code::PermissionMissing, "AUTH_004", 403, message);
     }
@@ -536,14 +526,8 @@ mod tests {
         for code in Code::ALL {
             assert!(seen.insert(code.as_str()), "{code:?} stands twice");
             assert_eq!(Code::from_text(code.as_str()), Some(*code));
-            assert!(
-                !code.message().is_empty() && !code.meaning().is_empty(),
-                "{code:?}"
-            );
-            assert!(
-                !code.causes().is_empty() && !code.remedy().is_empty(),
-                "{code:?}"
-            );
+            assert!(!code.message().is_empty() && !code.meaning().is_empty(), "{code:?}");
+            assert!(!code.causes().is_empty() && !code.remedy().is_empty(), "{code:?}");
             assert!((400..600).contains(&code.row().status), "{code:?}");
         }
         assert!(!seen.contains("AUTH_003"), "the contract has no AUTH_003");

@@ -94,19 +94,11 @@ pub(crate) fn failure(
 fn put_details(body: &mut BytesMut, details: &Details) {
     body.put_slice(b",\n    \"details\": {");
     for (index, (field, sentences)) in details.iter().enumerate() {
-        body.put_slice(if index == 0 {
-            b"\n      "
-        } else {
-            b",\n      "
-        });
+        body.put_slice(if index == 0 { b"\n      " } else { b",\n      " });
         put_json_text(body, field);
         body.put_slice(b": [");
         for (index, sentence) in sentences.iter().enumerate() {
-            body.put_slice(if index == 0 {
-                b"\n        "
-            } else {
-                b",\n        "
-            });
+            body.put_slice(if index == 0 { b"\n        " } else { b",\n        " });
             put_json_text(body, sentence);
         }
         body.put_slice(b"\n      ]");
@@ -166,29 +158,15 @@ mod tests {
     #[test]
     fn details_stand_last_in_the_error_and_any_text_in_them_stays_text() {
         let details = Details::from([
-            (
-                String::from("a\"b"),
-                vec![String::from("line\nbreak"), String::from("</script>")],
-            ),
-            (
-                String::from("page"),
-                vec![String::from("Page must be greater than 0")],
-            ),
+            (String::from("a\"b"), vec![String::from("line\nbreak"), String::from("</script>")]),
+            (String::from("page"), vec![String::from("Page must be greater than 0")]),
         ]);
         let code = Code::RequestInvalid;
         let body = failure(code, code.message(), "http://x/errors", &details, id(), AT);
         let value: serde_json::Value = serde_json::from_slice(&body).expect("it is JSON");
         assert_eq!(value["error"]["details"]["a\"b"][0], "line\nbreak");
-        assert_eq!(
-            value["error"]["details"]["page"][0],
-            "Page must be greater than 0"
-        );
-        let keys: Vec<_> = value["error"]
-            .as_object()
-            .expect("object")
-            .keys()
-            .cloned()
-            .collect();
+        assert_eq!(value["error"]["details"]["page"][0], "Page must be greater than 0");
+        let keys: Vec<_> = value["error"].as_object().expect("object").keys().cloned().collect();
         assert_eq!(keys.len(), 4);
     }
 

@@ -19,13 +19,7 @@ pub struct ApiError {
 impl ApiError {
     #[must_use]
     pub fn new(code: Code) -> Self {
-        Self {
-            code,
-            message: None,
-            details: Details::new(),
-            allow: None,
-            cause: None,
-        }
+        Self { code, message: None, details: Details::new(), allow: None, cause: None }
     }
 
     /// Says it in other words than the catalogue. Not for the guide's three messages.
@@ -38,10 +32,7 @@ impl ApiError {
     /// Adds a sentence about a field.
     #[must_use]
     pub fn about(mut self, field: impl Into<String>, sentence: impl Into<String>) -> Self {
-        self.details
-            .entry(field.into())
-            .or_default()
-            .push(sentence.into());
+        self.details.entry(field.into()).or_default().push(sentence.into());
         self
     }
 

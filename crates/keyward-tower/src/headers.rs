@@ -18,14 +18,10 @@ pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for
 
 /// Whole milliseconds with their unit, `12ms`, as the guide writes them.
 pub(crate) fn response_time(micros: u64) -> HeaderValue {
-    const SHORT: [&str; 10] = [
-        "0ms", "1ms", "2ms", "3ms", "4ms", "5ms", "6ms", "7ms", "8ms", "9ms",
-    ];
+    const SHORT: [&str; 10] =
+        ["0ms", "1ms", "2ms", "3ms", "4ms", "5ms", "6ms", "7ms", "8ms", "9ms"];
     let millis = micros / 1000;
-    match usize::try_from(millis)
-        .ok()
-        .and_then(|index| SHORT.get(index))
-    {
+    match usize::try_from(millis).ok().and_then(|index| SHORT.get(index)) {
         Some(text) => HeaderValue::from_static(text),
         None => HeaderValue::try_from(format!("{millis}ms"))
             .unwrap_or_else(|_| HeaderValue::from_static("0ms")),

@@ -55,10 +55,7 @@ pub enum Access {
     /// Answered without a key.
     Open,
     /// Asks for a key and spends from this pool.
-    Guarded {
-        class: RateClass,
-        is_account_exempt: bool,
-    },
+    Guarded { class: RateClass, is_account_exempt: bool },
 }
 
 /// The table of routes, as far as the door needs it: the limit comes before the 404, so the class
@@ -142,11 +139,7 @@ impl<I, S, T, O> Layer<I> for AuthLayer<S, T, O> {
     type Service = Auth<I, S, T, O>;
 
     fn layer(&self, inner: I) -> Self::Service {
-        Auth {
-            inner,
-            unready: None,
-            door: Arc::clone(&self.0),
-        }
+        Auth { inner, unready: None, door: Arc::clone(&self.0) }
     }
 }
 
@@ -160,11 +153,7 @@ pub struct Auth<I, S, T, O> {
 
 impl<I: Clone, S, T, O> Clone for Auth<I, S, T, O> {
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            unready: None,
-            door: Arc::clone(&self.door),
-        }
+        Self { inner: self.inner.clone(), unready: None, door: Arc::clone(&self.door) }
     }
 }
 
@@ -192,10 +181,7 @@ where
         let mut random = [0; 20];
         door.surroundings.fill_random(&mut random);
         let (access, route) = door.routes.find(request.method(), request.uri().path());
-        let peer = request
-            .extensions()
-            .get::<Peer>()
-            .map_or([0, 0, 0, 0].into(), |p| p.0.ip());
+        let peer = request.extensions().get::<Peer>().map_or([0, 0, 0, 0].into(), |p| p.0.ip());
         let headers = request.headers();
         let mut exchange = Exchange {
             request_id: RequestId::from_random(&random),
@@ -215,18 +201,13 @@ where
         };
         let refusal = match access {
             Access::Open => None,
-            Access::Guarded {
-                class,
-                is_account_exempt,
-            } => exchange
-                .pass(door, request.headers(), class, is_account_exempt)
-                .err(),
+            Access::Guarded { class, is_account_exempt } => {
+                exchange.pass(door, request.headers(), class, is_account_exempt).err()
+            }
         };
         let state = match refusal {
             Some(refusal) => State::Refused { refusal },
-            None if self.unready.is_some() => State::Failed {
-                error: self.unready.take(),
-            },
+            None if self.unready.is_some() => State::Failed { error: self.unready.take() },
             None => {
                 // Nobody behind the door needs the key, so nobody behind it can show it.
                 request.headers_mut().remove(X_API_KEY);
@@ -240,20 +221,12 @@ where
                 // Why twice: a service may panic before it has made its future.
                 let inner = &mut self.inner;
                 match catch_unwind(AssertUnwindSafe(|| inner.call(request))) {
-                    Ok(inner) => State::Inner {
-                        inner: AssertUnwindSafe(inner).catch_unwind(),
-                    },
-                    Err(panic) => State::Failed {
-                        error: Some(panicked(&*panic)),
-                    },
+                    Ok(inner) => State::Inner { inner: AssertUnwindSafe(inner).catch_unwind() },
+                    Err(panic) => State::Failed { error: Some(panicked(&*panic)) },
                 }
             }
         };
-        AuthFuture {
-            state,
-            exchange: Some(exchange),
-            door: Arc::clone(door),
-        }
+        AuthFuture { state, exchange: Some(exchange), door: Arc::clone(door) }
     }
 }
 
@@ -266,10 +239,7 @@ struct ClientName {
 
 impl ClientName {
     fn of(headers: &HeaderMap) -> Self {
-        let mut name = Self {
-            bytes: [0; 48],
-            len: 0,
-        };
+        let mut name = Self { bytes: [0; 48], len: 0 };
         if let Some(value) = headers.get(USER_AGENT) {
             let text = value.as_bytes();
             name.len = text.len().min(name.bytes.len());
@@ -303,12 +273,7 @@ struct Exchange<R> {
 
 impl<R> Exchange<R> {
     const fn visit(&self, is_account_exempt: bool) -> Visit {
-        Visit {
-            now: self.at,
-            client: self.client,
-            class: self.class,
-            is_account_exempt,
-        }
+        Visit { now: self.at, client: self.client, class: self.class, is_account_exempt }
     }
 
     /// Lets the request in, or says why not.
@@ -334,15 +299,9 @@ impl<R> Exchange<R> {
                 self.choose_profile(door, headers, &caller)
             }
             Err(refused) => {
-                door.verifier
-                    .count_refused(&refused, &visit, self.client_name.as_bytes());
+                door.verifier.count_refused(&refused, &visit, self.client_name.as_bytes());
                 self.is_counted = true;
-                let Refused {
-                    refusal,
-                    known,
-                    allowance,
-                    ..
-                } = refused;
+                let Refused { refusal, known, allowance, .. } = refused;
                 self.known = known;
                 self.allowance = allowance;
                 Err(refusal)
@@ -406,19 +365,15 @@ where
             StateProjection::Refused { refusal } => {
                 (Some(*refusal), Err(ApiError::new(Code::of(refusal))))
             }
-            StateProjection::Failed { error } => (
-                None,
-                Err(error.take().unwrap_or(Code::InternalUnavailable.into())),
-            ),
+            StateProjection::Failed { error } => {
+                (None, Err(error.take().unwrap_or(Code::InternalUnavailable.into())))
+            }
             StateProjection::Inner { inner } => match ready!(inner.poll(cx)) {
                 Ok(result) => (None, result.map_err(Into::into)),
                 Err(panic) => (None, Err(panicked(&*panic))),
             },
         };
-        let exchange = this
-            .exchange
-            .take()
-            .expect("a future is not polled after it was ready");
+        let exchange = this.exchange.take().expect("a future is not polled after it was ready");
         Poll::Ready(Ok(this.door.answer(&exchange, refusal, result)))
     }
 }
@@ -464,8 +419,7 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
         if let (Some(caller), false) = (&exchange.caller, exchange.is_counted) {
             let outcome = outcome_of(response.status());
             let visit = exchange.visit(false);
-            self.verifier
-                .count(caller, &visit, outcome, exchange.client_name.as_bytes());
+            self.verifier.count(caller, &visit, outcome, exchange.client_name.as_bytes());
         }
         self.observer.answered(&Answered {
             request_id: exchange.request_id,

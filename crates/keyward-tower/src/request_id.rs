@@ -59,9 +59,6 @@ mod tests {
             assert_eq!((prefix, random.len()), ("req_", 20));
             assert!(random.bytes().all(|b| b.is_ascii_alphanumeric()));
         }
-        assert_eq!(
-            RequestId::from_random(&[255; RANDOM]).as_str(),
-            "req_zzzzzzzzzzzzzzzzzzzz"
-        );
+        assert_eq!(RequestId::from_random(&[255; RANDOM]).as_str(), "req_zzzzzzzzzzzzzzzzzzzz");
     }
 }

@@ -3,14 +3,14 @@
 //! Layers, each importing only from those below: `server` and `cli` assemble; `v3`, `docs` and
 //! `workers` are faces; `app` is what can be done; `config` and `observe` are mechanisms.
 
-pub mod config;
-pub mod observe;
 pub mod app;
+pub mod cli;
+pub mod config;
 pub mod docs;
+pub mod observe;
+pub mod server;
 pub mod v3;
 pub mod workers;
-pub mod server;
-pub mod cli;
 
 use keyward_core::time::UnixMillis;
 

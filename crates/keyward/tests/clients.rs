@@ -1,1 +1,69 @@
-fn main(){}
+//! The official Python client against the real server.
+//!
+//! Its own target, for it needs the client in a virtual environment: `make test` installs it. The
+//! script runs as a child and asks over its output for the clock to be moved.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use keyward::app::{Actor, keys};
+use keyward_core::account::{AccountKind, Environment};
+use keyward_core::permission::PermissionSet;
+use support::{BEGIN, KeyOf, TestServer};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_official_python_client_does_all_of_me_and_contacts() {
+    let python = root().join("target/e2e/python/bin/python");
+    assert!(
+        python.exists(),
+        "the Python client is not installed: run scripts/test-tools.sh, or 'make test', first"
+    );
+    let server = TestServer::start().await;
+    let full = server.key().await;
+    let test = server.issue(KeyOf { environment: Environment::Test, ..server.usual() }).await;
+    let read_only = KeyOf { permissions: PermissionSet::READ_ONLY, ..server.usual() };
+    let read_only = server.issue(read_only).await;
+    let other = server.new_account("Other", AccountKind::Organization).await;
+    let other = server.issue(KeyOf { account: other.id, ..server.usual() }).await;
+    let revoked = server.key().await;
+    keys::revoke(server.app(), &Actor::Operator, revoked.id).await.expect("it is not revoked");
+    let expired = server.issue(KeyOf { expires_at: Some(BEGIN + 1), ..server.usual() }).await;
+    server.advance(1000);
+
+    let mut child = Command::new(&python)
+        .arg(root().join("e2e/clients/python/test_client.py"))
+        .env("KEYWARD_BASE_URL", format!("http://{}", server.address()))
+        .env("KEYWARD_KEY", &full.clear)
+        .env("KEYWARD_TEST_KEY", &test.clear)
+        .env("KEYWARD_READ_ONLY_KEY", &read_only.clear)
+        .env("KEYWARD_OTHER_KEY", &other.clear)
+        .env("KEYWARD_REVOKED_KEY", &revoked.clear)
+        .env("KEYWARD_EXPIRED_KEY", &expired.clear)
+        .env("KEYWARD_ACCOUNT_ID", server.account.id.to_string())
+        .env("KEYWARD_ACCOUNT_NAME", &server.account.name)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("python can be started");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let stdout = child.stdout.take().expect("it is piped");
+    let mut lines = BufReader::new(stdout).lines();
+    while let Some(line) = lines.next_line().await.expect("the script writes text") {
+        let millis = line.strip_prefix("advance ").and_then(|millis| millis.parse().ok());
+        let millis = millis.unwrap_or_else(|| panic!("the script asks for something else: {line}"));
+        server.advance(millis);
+        stdin.write_all(b"ok\n").await.expect("the script reads");
+    }
+    let status = child.wait().await.expect("it was started");
+    assert!(status.success(), "the script reports failures above: {status}");
+}

@@ -1,1 +1,5 @@
+//! Every function of the store on a real database, and what it promises when something goes wrong.
 
+mod rows;
+mod whole;
+mod world;

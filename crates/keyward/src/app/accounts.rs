@@ -162,11 +162,7 @@ pub async fn find(app: &App, id_or_name: &str) -> Result<Account, AppError> {
 ///
 /// # Errors
 /// If there is no such account or it is in that state already.
-pub async fn set_state(
-    app: &App,
-    id: AccountId,
-    state: AccountState,
-) -> Result<Account, AppError> {
+pub async fn set_state(app: &App, id: AccountId, state: AccountState) -> Result<Account, AppError> {
     change(app, id, move |account| {
         if account.state == state {
             return Err(AppError::Forbidden(format!("{} is {state} already", account.name)));

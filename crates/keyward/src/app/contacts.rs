@@ -57,7 +57,12 @@ const fn scope(caller: &Caller) -> Scope {
 ///
 /// # Errors
 /// If the number is not E.164.
-pub fn draft(app: &App, caller: &Caller, at: UnixMillis, number: &str) -> Result<Contact, AppError> {
+pub fn draft(
+    app: &App,
+    caller: &Caller,
+    at: UnixMillis,
+    number: &str,
+) -> Result<Contact, AppError> {
     let e164 = phone::to_e164(number);
     let e164 = e164.ok_or_else(|| AppError::PhoneNumber(phone::EXPECTED.to_owned()))?;
     let formats = phone::formats(&e164);

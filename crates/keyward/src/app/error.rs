@@ -52,9 +52,9 @@ pub enum AppError {
 }
 
 fn sentences(faults: &Faults) -> String {
-    let lines = faults
-        .iter()
-        .flat_map(|(field, sentences)| sentences.iter().map(move |text| format!("{field}: {text}")));
+    let lines = faults.iter().flat_map(|(field, sentences)| {
+        sentences.iter().map(move |text| format!("{field}: {text}"))
+    });
     lines.collect::<Vec<_>>().join("; ")
 }
 

@@ -13,7 +13,10 @@ use super::{App, AppError, Resource};
 pub enum Explanation {
     Malformed(ParseKeyError),
     /// Well formed, and not one of ours.
-    Unknown { uuid_version: u8, is_placeholder: bool },
+    Unknown {
+        uuid_version: u8,
+        is_placeholder: bool,
+    },
     Known(Box<KnownKey>),
 }
 

@@ -30,7 +30,10 @@ pub struct Fault {
 /// How an import ended.
 #[derive(Debug)]
 pub enum Imported {
-    Done { keys: usize, new_accounts: Vec<String> },
+    Done {
+        keys: usize,
+        new_accounts: Vec<String>,
+    },
     /// Nothing was written.
     Refused(Vec<Fault>),
 }
@@ -132,10 +135,10 @@ pub async fn import(
                     last_used: None,
                 })
                 .collect();
-            let mut n_written = 0;
+            let mut n_written = 0_usize;
             keys::insert_all(tx, records.iter(), || {
                 n_written += 1;
-                if n_written % 1000 == 0 || n_written == total {
+                if n_written.is_multiple_of(1000) || n_written == total {
                     on_progress(Progress::Written(n_written, total));
                 }
             })?;
@@ -304,7 +307,7 @@ fn read(
             },
             Err(reason) => checked.faults.push(Fault { line, reason }),
         }
-        if line % 1000 == 0 {
+        if line.is_multiple_of(1000) {
             on_progress(Progress::Read(position.map_or(0, csv::Position::byte)));
         }
     }
@@ -321,7 +324,8 @@ fn row(
 ) -> Result<Row, String> {
     let (digest, hint) = digest(columns.get(record, "key"), columns.get(record, "sha256"))?;
     let text = |column: &str| {
-        str::from_utf8(columns.get(record, column)).map_err(|_| format!("{column}: not valid UTF-8"))
+        str::from_utf8(columns.get(record, column))
+            .map_err(|_| format!("{column}: not valid UTF-8"))
     };
     let environment = text("environment")?;
     let environment = Environment::from_text(environment)

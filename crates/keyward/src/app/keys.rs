@@ -88,9 +88,7 @@ pub async fn list(app: &App, filter: KeyFilter) -> Result<Vec<KeyRecord>, AppErr
 /// # Errors
 /// If there is no such key.
 pub async fn find(app: &App, id: KeyId) -> Result<KeyRecord, AppError> {
-    app.store
-        .read(move |tx| keys::find(tx, id)?.ok_or(AppError::NotFound(Resource::ApiKey)))
-        .await
+    app.store.read(move |tx| keys::find(tx, id)?.ok_or(AppError::NotFound(Resource::ApiKey))).await
 }
 
 /// Switches a key off until it is enabled again. In force when this returns.

@@ -70,7 +70,6 @@ pub(super) struct CreateArgs {
 }
 
 #[derive(Args)]
-#[group(id = "amount", required = true, multiple = false, args = ["per_minute", "default"])]
 pub(super) struct SetLimitArgs {
     /// Identifier or name
     #[arg(value_name = "ID|NAME")]
@@ -79,10 +78,10 @@ pub(super) struct SetLimitArgs {
     #[arg(long, value_enum)]
     class: Class,
     /// Requests a minute
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", required_unless_present = "default")]
     per_minute: Option<u32>,
     /// Go back to the server's setting
-    #[arg(long)]
+    #[arg(long, conflicts_with = "per_minute")]
     default: bool,
 }
 

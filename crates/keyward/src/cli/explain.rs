@@ -107,9 +107,7 @@ fn advice(key: &KeyRecord, account: &Account, status: KeyStatus) -> (&'static st
     let refused = "401 AUTH_002";
     let issue = "issue a new key: keyward keys create";
     match status {
-        KeyStatus::Revoked { .. } => {
-            (refused, Some(format!("revoking cannot be undone; {issue}")))
-        }
+        KeyStatus::Revoked { .. } => (refused, Some(format!("revoking cannot be undone; {issue}"))),
         KeyStatus::Disabled { .. } => {
             (refused, Some(format!("switch it on again: keyward keys enable {}", key.id)))
         }

@@ -35,24 +35,28 @@ pub(super) enum KeysCommand {
         environment: Option<KeyEnvironment>,
     },
     /// Show one key
+    #[command(after_help = "Example:\n  keyward keys show 0190b2c4-7d1a-7c35-9f3e-2b8d5a6c7e10")]
     Show {
         /// Identifier of the key, not the key itself
         #[arg(value_name = "ID", value_parser = key_id)]
         id: KeyId,
     },
     /// Switch a key off; 'enable' switches it on again
+    #[command(after_help = "Example:\n  keyward keys disable 0190b2c4-7d1a-7c35-9f3e-2b8d5a6c7e10")]
     Disable {
         /// Identifier of the key, not the key itself
         #[arg(value_name = "ID", value_parser = key_id)]
         id: KeyId,
     },
     /// Switch a disabled key on again
+    #[command(after_help = "Example:\n  keyward keys enable 0190b2c4-7d1a-7c35-9f3e-2b8d5a6c7e10")]
     Enable {
         /// Identifier of the key, not the key itself
         #[arg(value_name = "ID", value_parser = key_id)]
         id: KeyId,
     },
     /// End a key for good; this cannot be undone
+    #[command(after_help = "Example:\n  keyward keys revoke 0190b2c4-7d1a-7c35-9f3e-2b8d5a6c7e10")]
     Revoke {
         /// Identifier of the key, not the key itself
         #[arg(value_name = "ID", value_parser = key_id)]

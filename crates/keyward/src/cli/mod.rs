@@ -146,9 +146,8 @@ impl Context {
 }
 
 fn open(folder: &Path) -> Result<Store, Failure> {
-    Store::open(folder).map_err(|error| {
-        Failure::Refused(format!("the data folder {}: {error}", folder.display()))
-    })
+    Store::open(folder)
+        .map_err(|error| Failure::Refused(format!("the data folder {}: {error}", folder.display())))
 }
 
 /// Carries out what the command line says.
@@ -177,9 +176,7 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Setup(arguments) => {
             setup::set_up(&Context::new(&shared, Flags::new())?, arguments)
         }
-        Command::Accounts(command) => {
-            accounts::run(&Context::new(&shared, Flags::new())?, command)
-        }
+        Command::Accounts(command) => accounts::run(&Context::new(&shared, Flags::new())?, command),
         Command::Keys(command) => keys::run(&Context::new(&shared, Flags::new())?, command),
     }
 }

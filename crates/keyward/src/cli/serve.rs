@@ -1,8 +1,8 @@
 //! `keyward serve`: run until told to stop.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -89,17 +89,16 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
     const SIGXFSZ: i32 = 25;
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     tell_where_it_panicked();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let (log, writer) = Log::start(settings.log_format, Box::new(std::io::stderr()));
     let data_dir = settings.data_dir.clone();
     let clock = Clock::system();
     let result: anyhow::Result<()> = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let start = Start { settings, clock: clock.clone(), chance: Chance::System, log: log.clone() };
+        let start =
+            Start { settings, clock: clock.clone(), chance: Chance::System, log: log.clone() };
         let server = Running::start(start).await?;
         let say = |level, text: &str| log.say(clock.wall(), level, text);
         say(

@@ -178,9 +178,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "max_body_bytes",
         default: "1048576",
         help: "Largest request body in bytes",
-        apply: |settings, text| {
-            number(text, 1024, 64 << 20).map(|n| settings.max_body_bytes = n)
-        },
+        apply: |settings, text| number(text, 1024, 64 << 20).map(|n| settings.max_body_bytes = n),
     },
     Setting {
         name: "log_format",

@@ -175,7 +175,9 @@ mod tests {
             problem("# ours\nlisten = \"127.0.0.1:1\"\n\nlistn = 1\n"),
             "keyward.toml, line 4: unknown setting 'listn'; did you mean 'listen'?"
         );
-        assert!(problem("[server]\nlisten = 1").starts_with("keyward.toml, line 1: unknown setting"));
+        assert!(
+            problem("[server]\nlisten = 1").starts_with("keyward.toml, line 1: unknown setting")
+        );
         assert!(problem("listen = \n").starts_with("keyward.toml, line 1: "));
         assert!(problem("threads = 1.5").contains("threads: expected"));
     }
@@ -200,9 +202,8 @@ mod tests {
         assert_eq!((settings.threads, settings.rate_limit_standard), (4, 900));
         assert_eq!((settings.rate_limit_sensitive, settings.rate_limit_webhook_test), (20, 60));
         assert_eq!(settings.trusted_proxies.len(), 2);
-        let source = |name: &str| {
-            explained.iter().find(|e| e.name == name).expect(name).source.to_string()
-        };
+        let source =
+            |name: &str| explained.iter().find(|e| e.name == name).expect(name).source.to_string();
         assert_eq!(source("threads"), "flag --threads");
         assert_eq!(source("rate_limit_standard"), "variable KEYWARD_RATE_LIMIT_STANDARD");
         assert!(source("rate_limit_sensitive").ends_with("k.toml, line 3"));

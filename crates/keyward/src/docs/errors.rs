@@ -39,6 +39,7 @@ struct Page<'a> {
     example: Option<String>,
     previous: Option<&'a str>,
     next: Option<&'a str>,
+    docs_url: &'a str,
 }
 
 /// What the prefixes of the codes stand for, in the order of the list.
@@ -62,7 +63,8 @@ fn render_index(base: &str, is_unknown: bool) -> Result<String, askama::Error> {
     let mut left: Vec<&Code> = Code::ALL.iter().collect();
     let mut groups = Vec::with_capacity(GROUPS.len());
     for (prefix, title) in GROUPS {
-        let (members, others) = left.into_iter().partition(|code| code.as_str().starts_with(prefix));
+        let (members, others) =
+            left.into_iter().partition(|code| code.as_str().starts_with(prefix));
         left = others;
         let members: Vec<&Code> = members;
         if !members.is_empty() {
@@ -88,11 +90,12 @@ pub fn not_found(base: &str) -> Result<String, askama::Error> {
     render_index(base, true)
 }
 
-/// The page of a code. `base` is this server's address, for the example.
+/// The page of a code. `base` is this server's address, for the example; `docs_url` is what answers
+/// point at.
 ///
 /// # Errors
 /// If the page cannot be written.
-pub fn page(code: Code, base: &str) -> Result<String, askama::Error> {
+pub fn page(code: Code, base: &str, docs_url: &str) -> Result<String, askama::Error> {
     let at = Code::ALL.iter().position(|other| *other == code).unwrap_or(0);
     let neighbour = |index: usize| Code::ALL.get(index).map(|code| code.as_str());
     let here = |text: &str| text.replace("{base}", base);
@@ -107,6 +110,7 @@ pub fn page(code: Code, base: &str) -> Result<String, askama::Error> {
         example: code.example().map(here),
         previous: at.checked_sub(1).and_then(neighbour),
         next: neighbour(at + 1),
+        docs_url,
     }
     .render()
 }
@@ -128,7 +132,8 @@ mod tests {
     fn every_code_has_a_page_with_all_that_the_catalogue_knows() {
         let index = index("http://127.0.0.1:8080").expect("it can be written");
         for code in Code::ALL {
-            let page = page(*code, "http://127.0.0.1:8080").expect("it can be written");
+            let page = page(*code, "http://127.0.0.1:8080", "https://docs.example/e")
+                .expect("it can be written");
             assert!(page.contains(code.as_str()) && index.contains(code.as_str()), "{code:?}");
             assert!(page.contains(&code.status().as_u16().to_string()), "{code:?}");
             assert!(page.contains(&escaped(code.message())), "{code:?}");
@@ -137,12 +142,15 @@ mod tests {
                 assert!(page.contains(&escaped(cause)), "{code:?}: {cause}");
             }
             assert!(!page.contains("{base}"), "{code:?}");
+            let doc_url = format!("https://docs.example/e/{}", code.as_str());
+            assert!(page.contains(&doc_url), "{code:?}");
         }
     }
 
     #[test]
     fn an_address_with_markup_in_it_stays_text() {
-        let page = page(Code::KeyInvalid, "http://<script>x</script>").expect("it can be written");
+        let page =
+            page(Code::KeyInvalid, "http://<script>x</script>", "x").expect("it can be written");
         assert!(!page.contains("<script"));
         assert!(page.contains("&#60;script&#62;"));
     }

@@ -92,10 +92,12 @@ impl Running {
         let data_dir = settings.data_dir.clone();
         let (store, lock) = tokio::task::spawn_blocking(move || open_data(&data_dir)).await??;
         let found = store
-            .read(|tx| Ok::<_, keyward_store::StoreError>(Found {
-                accounts: accounts::count(tx)?,
-                keys: keys::count(tx)?,
-            }))
+            .read(|tx| {
+                Ok::<_, keyward_store::StoreError>(Found {
+                    accounts: accounts::count(tx)?,
+                    keys: keys::count(tx)?,
+                })
+            })
             .await?;
         let room = usize::try_from(found.keys).unwrap_or(0);
         let verifier = Arc::new(Verifier::new(
@@ -134,6 +136,7 @@ impl Running {
             app: Arc::clone(&app),
             is_ready: Arc::clone(&is_ready),
             max_body_bytes: settings.max_body_bytes,
+            docs_url: settings.docs_url.as_str().into(),
         };
         let service = AuthLayer::new(Arc::clone(&door)).layer(dispatch);
         let (stop, stopping) = watch::channel(false);
@@ -142,12 +145,8 @@ impl Running {
             tokio::spawn(workers::flush_usage(Arc::clone(&usage), log.clone(), stopping.clone())),
             tokio::spawn(workers::follow(Arc::clone(&app), log.clone(), stopping.clone())),
         ];
-        let serving = tokio::spawn(listen::serve(
-            listener,
-            Guarded { service, door },
-            stopping,
-            GRACE,
-        ));
+        let serving =
+            tokio::spawn(listen::serve(listener, Guarded { service, door }, stopping, GRACE));
         Ok(Self {
             address,
             app,
@@ -215,7 +214,11 @@ fn hold(data_dir: &Path) -> anyhow::Result<File> {
             bail!(
                 "another server{} holds the data folder {}: stop it, or give this one its own \
                  with --data-dir",
-                holder.trim().parse::<u32>().map(|pid| format!(" (process {pid})")).unwrap_or_default(),
+                holder
+                    .trim()
+                    .parse::<u32>()
+                    .map(|pid| format!(" (process {pid})"))
+                    .unwrap_or_default(),
                 data_dir.display()
             );
         }

@@ -21,6 +21,8 @@ pub struct Request {
     pub parameter: Option<String>,
     /// Set when the keys are loaded, and taken back when the server stops.
     pub is_ready: Arc<AtomicBool>,
+    /// What error answers point at.
+    pub docs_url: Arc<str>,
 }
 
 fn status(status: StatusCode) -> Answer {
@@ -110,7 +112,9 @@ pub async fn error_page(request: Request) -> Answer {
         return Ok(response);
     }
     match Code::from_text(wanted) {
-        Some(code) => page(StatusCode::OK, docs::errors::page(code, &base(&request))),
+        Some(code) => {
+            page(StatusCode::OK, docs::errors::page(code, &base(&request), &request.docs_url))
+        }
         None => page(StatusCode::NOT_FOUND, docs::errors::not_found(&base(&request))),
     }
 }

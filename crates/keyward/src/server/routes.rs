@@ -111,7 +111,10 @@ pub enum Found {
         parameter: Option<(usize, usize)>,
     },
     /// The path exists, with these methods.
-    WrongMethod { pattern: &'static str, allow: &'static str },
+    WrongMethod {
+        pattern: &'static str,
+        allow: &'static str,
+    },
     NoPath,
 }
 
@@ -151,7 +154,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
             .router
             .insert(endpoint.pattern, number)
             .expect("the table is constant, and a test looks up every route of it");
-        let path = Path { pattern: endpoint.pattern, endpoints: vec![endpoint], allow: String::new() };
+        let path =
+            Path { pattern: endpoint.pattern, endpoints: vec![endpoint], allow: String::new() };
         table.paths.push(path);
     }
     for path in &mut table.paths {
@@ -170,12 +174,14 @@ impl Routes for RouteTable {
     fn find(&self, method: &Method, path: &str) -> (Access, Found) {
         let standard = Access::Guarded { class: RateClass::Standard, is_account_exempt: false };
         // Nobody without a key learns which routes exist below /v3. Contract 2.
-        let elsewhere = if path == "/v3" || path.starts_with("/v3/") { standard } else { Access::Open };
+        let elsewhere =
+            if path == "/v3" || path.starts_with("/v3/") { standard } else { Access::Open };
         let table = &*TABLE;
         let Ok(found) = table.router.at(path) else { return (elsewhere, Found::NoPath) };
         let Some(known) = table.paths.get(*found.value) else { return (elsewhere, Found::NoPath) };
         let method = if method == Method::HEAD { "GET" } else { method.as_str() };
-        let Some(endpoint) = known.endpoints.iter().find(|endpoint| endpoint.method == method) else {
+        let Some(endpoint) = known.endpoints.iter().find(|endpoint| endpoint.method == method)
+        else {
             let found = Found::WrongMethod { pattern: known.pattern, allow: &known.allow };
             return (elsewhere, found);
         };
@@ -202,7 +208,10 @@ mod tests {
             };
             assert_eq!((other.method, other.pattern), (endpoint.method, endpoint.pattern));
             assert_eq!(access, endpoint.access);
-            assert_eq!(parameter.map(|(start, end)| &path[start..end]), path.contains("x-1").then_some("x-1"));
+            assert_eq!(
+                parameter.map(|(start, end)| &path[start..end]),
+                path.contains("x-1").then_some("x-1")
+            );
         }
     }
 

@@ -52,8 +52,7 @@ impl Observer<Found> for RequestLog {
     fn answered(&self, answered: &Answered<'_, Found>) {
         let known = answered.known.as_ref();
         let caller = answered.caller;
-        let environment =
-            caller.map(|c| c.environment()).or_else(|| known.map(|k| k.environment));
+        let environment = caller.map(|c| c.environment()).or_else(|| known.map(|k| k.environment));
         self.0.request(&RequestLine {
             at: answered.at.wall,
             request_id: answered.request_id.as_str(),
@@ -99,6 +98,7 @@ pub struct Dispatch {
     pub app: Arc<App>,
     pub is_ready: Arc<AtomicBool>,
     pub max_body_bytes: usize,
+    pub docs_url: Arc<str>,
 }
 
 impl Service<http::Request<Incoming>> for Dispatch {
@@ -144,7 +144,8 @@ impl Dispatch {
         match (handler, passage.caller) {
             (Handler::Open(handler), _) => {
                 let (app, is_ready) = (Arc::clone(&self.app), Arc::clone(&self.is_ready));
-                Ok(handler(open::Request { app, parts, parameter, is_ready }))
+                let docs_url = Arc::clone(&self.docs_url);
+                Ok(handler(open::Request { app, parts, parameter, is_ready, docs_url }))
             }
             (Handler::V3(handler), Some(caller)) => {
                 if permission.is_some_and(|permission| !caller.may(permission)) {

@@ -82,7 +82,8 @@ pub async fn create(mut request: Request) -> Answer {
     let mut faults = Faults::new();
     let is_sandbox = body.flag("sandbox", &mut faults).unwrap_or(false);
     let number = body.text("phone_number", &mut faults);
-    if number.is_none_or(|number| number.trim().is_empty()) && !faults.contains_key("phone_number") {
+    if number.is_none_or(|number| number.trim().is_empty()) && !faults.contains_key("phone_number")
+    {
         fault(&mut faults, "phone_number", "Phone number is required");
     }
     let number = check(faults).map(|()| number.unwrap_or_default())?;

@@ -88,7 +88,8 @@ fn is_json(content_type: Option<&http::HeaderValue>) -> bool {
     let Some(content_type) = content_type else { return true };
     let Ok(text) = content_type.to_str() else { return false };
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
 impl<'de> Deserialize<'de> for Object {
@@ -173,7 +174,11 @@ mod tests {
     #[test]
     fn json_is_json_with_any_parameters() {
         let check = |text: &str, expected| {
-            assert_eq!(is_json(Some(&HeaderValue::from_str(text).expect(text))), expected, "{text}");
+            assert_eq!(
+                is_json(Some(&HeaderValue::from_str(text).expect(text))),
+                expected,
+                "{text}"
+            );
         };
         check("application/json", true);
         check("Application/JSON; charset=utf-8", true);

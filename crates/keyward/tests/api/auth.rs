@@ -44,19 +44,16 @@ async fn a_key_that_is_not_good_is_answered_alike_whatever_is_wrong_with_it() {
     let good = server.key().await;
     let expired = KeyOf { expires_at: Some(BEGIN + 1), ..server.usual() };
     let expired = server.issue(expired).await;
-    let (disabled, revoked, rotated) =
-        (server.key().await, server.key().await, server.key().await);
+    let (disabled, revoked, rotated) = (server.key().await, server.key().await, server.key().await);
     keys::disable(app, &Actor::Operator, disabled.id).await.expect("it is enabled");
     keys::revoke(app, &Actor::Operator, revoked.id).await.expect("it is not revoked");
     keys::rotate(app, &Actor::Operator, rotated.id, 0).await.expect("it is usable");
-    let elsewhere = KeyOf {
-        networks: vec!["203.0.113.0/24".parse().expect("a network")],
-        ..server.usual()
-    };
+    let elsewhere =
+        KeyOf { networks: vec!["203.0.113.0/24".parse().expect("a network")], ..server.usual() };
     let elsewhere = server.issue(elsewhere).await;
     server.advance(1);
     let text = |key: &TestKey| key.clear.clone().into_bytes();
-    let cut = good.clear[..35].as_bytes().to_vec();
+    let cut = good.clear.as_bytes()[..35].to_vec();
     let unknown = b"00000000-0000-4000-8000-000000000000".to_vec();
     let wrong: Vec<(&str, Vec<u8>)> = vec![
         ("unknown", unknown),
@@ -234,7 +231,11 @@ async fn a_rotated_key_works_until_its_grace_is_over_and_its_successor_from_the_
     let (issued, _) = rotated.expect("it is usable");
     let new = TestKey { id: issued.record.id, clear: issued.key.reveal().to_string() };
     assert_ne!(old.clear, new.clear);
-    assert_eq!(issued.record.expires_at, Some(BEGIN + 91 * DAY_MILLIS), "a life of the same length");
+    assert_eq!(
+        issued.record.expires_at,
+        Some(BEGIN + 91 * DAY_MILLIS),
+        "a life of the same length"
+    );
     for key in [&old, &new] {
         assert_eq!(server.get("/v3/me").key(key).send().await.verdict(), "200");
     }
@@ -294,9 +295,8 @@ async fn an_organization_acts_for_its_profiles_and_nobody_else_does() {
     let stranger = server.new_account("Other", AccountKind::Organization).await;
     let profile_key = KeyOf { account: profile.id, ..server.usual() };
     let profile_key = server.issue(profile_key).await;
-    let as_profile = |key: &TestKey, id: &str| {
-        server.get("/v3/me").key(key).header("x-profile-id", id)
-    };
+    let as_profile =
+        |key: &TestKey, id: &str| server.get("/v3/me").key(key).header("x-profile-id", id);
     let reply = as_profile(&key, &profile.id.to_string()).send().await;
     assert_eq!(reply.verdict(), "200");
     assert_eq!(reply.header("x-profile-id"), Some(profile.id.to_string().as_str()));

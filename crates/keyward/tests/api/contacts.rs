@@ -171,7 +171,8 @@ async fn a_list_is_newest_first_and_its_pages_tell_where_they_are() {
             "has_more": has_more, "cursors": null,
         })
     };
-    let expect = |from: usize, to: usize| numbers[from..to].iter().map(|n| json!(n)).collect::<Vec<_>>();
+    let expect =
+        |from: usize, to: usize| numbers[from..to].iter().map(|n| json!(n)).collect::<Vec<_>>();
     assert_eq!(page("page=1&page_size=2").await, (expect(0, 2), pagination(1, true)));
     assert_eq!(page("page=2&page_size=2").await, (expect(2, 4), pagination(2, true)));
     assert_eq!(page("page=3&page_size=2").await, (expect(4, 5), pagination(3, false)));
@@ -195,8 +196,10 @@ async fn any_part_of_the_number_finds_a_contact_however_it_is_written() {
     let check = async |query: &str, expected: &[&str]| {
         let reply = server.get(&format!("/v3/contacts?{query}")).key(&key).send().await;
         let contacts = reply.json()["data"]["contacts"].as_array().expect("a list").clone();
-        let mut found: Vec<_> =
-            contacts.iter().map(|c| c["region_code"].as_str().expect("a text").to_owned()).collect();
+        let mut found: Vec<_> = contacts
+            .iter()
+            .map(|c| c["region_code"].as_str().expect("a text").to_owned())
+            .collect();
         found.sort();
         assert_eq!(found, expected, "{query}");
     };
@@ -248,14 +251,21 @@ async fn a_body_that_is_wrong_is_told_what_is_wrong() {
     for body in ["null", "[]", "3", "\"x\"", "true"] {
         check(body, invalid, "body", "The body must be a JSON object").await;
     }
-    check(r#"{"phone_number":14155550123}"#, invalid, "phone_number", "phone_number must be a string")
-        .await;
+    check(
+        r#"{"phone_number":14155550123}"#,
+        invalid,
+        "phone_number",
+        "phone_number must be a string",
+    )
+    .await;
     let twice = r#"{"phone_number":"+14155550123","phone_number":"+14155550124"}"#;
     check(twice, invalid, "body", "The body must not name a member twice").await;
     let sandbox = r#"{"phone_number":"+14155550123","sandbox":"yes"}"#;
     check(sandbox, invalid, "sandbox", "sandbox must be true or false").await;
     check("{\n  \"a\"", invalid, "body", "The body must be valid JSON: line 2, column 5").await;
-    for number in ["4155550123", "+0415555", "+1415555012x", "++1", "tel:+1415", "+1234567890123456"] {
+    for number in
+        ["4155550123", "+0415555", "+1415555012x", "++1", "tel:+1415", "+1234567890123456"]
+    {
         let body = json!({"phone_number": number}).to_string();
         check(&body, "VALIDATION_002", "phone_number", expected).await;
     }
@@ -309,10 +319,8 @@ async fn an_id_in_any_wrong_form_is_told_apart_from_one_that_is_not_there() {
 async fn sandbox_checks_everything_and_writes_nothing() {
     let server = TestServer::start().await;
     let key = server.key().await;
-    let reader = KeyOf {
-        permissions: keyward_core::permission::PermissionSet::READ_ONLY,
-        ..server.usual()
-    };
+    let reader =
+        KeyOf { permissions: keyward_core::permission::PermissionSet::READ_ONLY, ..server.usual() };
     let reader = server.issue(reader).await;
     let body = r#"{"phone_number":"+14155550123","sandbox":true}"#;
     let made = server.post("/v3/contacts", body).key(&key).send().await;
@@ -328,7 +336,10 @@ async fn sandbox_checks_everything_and_writes_nothing() {
     let body = r#"{"opt_out":true,"sandbox":true}"#;
     let changed = server.call("PATCH", &path).json(body).key(&key).send().await;
     assert_eq!((changed.status, changed.header("x-sandbox")), (200, Some("true")));
-    assert_eq!((&changed.json()["data"]["id"], &changed.json()["data"]["opt_out"]), (&json!(id), &json!(true)));
+    assert_eq!(
+        (&changed.json()["data"]["id"], &changed.json()["data"]["opt_out"]),
+        (&json!(id), &json!(true))
+    );
     let removed = server.call("DELETE", &path).json(r#"{"sandbox":true}"#).key(&key).send().await;
     assert_eq!((removed.status, removed.header("x-sandbox")), (204, Some("true")));
     let total = server.get("/v3/contacts").key(&key).send().await.json();
@@ -353,7 +364,8 @@ fn pages_cover_the_list_exactly_once() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("the system can start threads");
     let (server, key, all) = runtime.block_on(async {
-        let server = TestServer::start_with(|settings| settings.rate_limit_standard = 1_000_000).await;
+        let server =
+            TestServer::start_with(|settings| settings.rate_limit_standard = 1_000_000).await;
         let key = server.key().await;
         let mut all = std::collections::BTreeSet::new();
         for number in 0..57 {

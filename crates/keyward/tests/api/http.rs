@@ -103,7 +103,8 @@ async fn a_body_is_bounded_and_must_be_json() {
     let large = format!("{{\"phone_number\":\"{}\"}}", "1".repeat(10 << 20));
     let reply = server.post("/v3/contacts", &large).key(&key).send().await;
     assert_eq!(reply.verdict(), "413 REQUEST_004");
-    let exact = format!("{{\"phone_number\":\"+14155550123\",\"x\":\"{}\"}}", "x".repeat(1_000_000));
+    let exact =
+        format!("{{\"phone_number\":\"+14155550123\",\"x\":\"{}\"}}", "x".repeat(1_000_000));
     assert_eq!(server.post("/v3/contacts", &exact).key(&key).send().await.verdict(), "201");
     // Sent in chunks, so that nothing announces the size.
     let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000)).repeat(20);

@@ -127,12 +127,8 @@ async fn an_account_can_have_a_limit_of_its_own_and_lose_it_again() {
     let reply = server.get("/v3/me").key(&key).send().await;
     assert_eq!(reply.header("x-ratelimit-limit"), Some("200"));
     for wrong in [0, 1_000_001] {
-        let set = accounts::set_limit(
-            server.app(),
-            server.account.id,
-            RateClass::Standard,
-            Some(wrong),
-        );
+        let set =
+            accounts::set_limit(server.app(), server.account.id, RateClass::Standard, Some(wrong));
         assert!(set.await.is_err(), "{wrong}");
     }
 }

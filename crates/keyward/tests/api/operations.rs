@@ -92,10 +92,15 @@ async fn a_line_is_logged_for_each_request_and_none_holds_a_key_a_query_or_a_bod
     assert_eq!(lines[0]["route"], "/v3/contacts");
     assert_eq!(lines[0]["key_id"], key.id.to_string());
     assert_eq!(lines[0]["environment"], "production");
-    assert_eq!((&lines[1]["reason"], &lines[1]["code"]), (&"key_unknown".into(), &"AUTH_002".into()));
+    assert_eq!(
+        (&lines[1]["reason"], &lines[1]["code"]),
+        (&"key_unknown".into(), &"AUTH_002".into())
+    );
     assert_eq!(lines[3]["route"], "/v3/contacts/{id}");
     let text = text.to_lowercase();
-    for secret in [key.clear.as_str(), other, "secret-query", "secret-body", &key.clear.replace('-', "")] {
+    for secret in
+        [key.clear.as_str(), other, "secret-query", "secret-body", &key.clear.replace('-', "")]
+    {
         assert!(!text.contains(secret), "{secret} is in the log");
     }
 }
@@ -138,7 +143,8 @@ async fn a_folder_that_another_server_holds_is_refused() {
         data_dir: server.data_dir().to_owned(),
         ..Settings::default()
     };
-    let (log, _) = keyward::observe::log::Log::start(settings.log_format, Box::new(std::io::sink()));
+    let (log, _) =
+        keyward::observe::log::Log::start(settings.log_format, Box::new(std::io::sink()));
     let start = keyward::server::Start {
         settings,
         clock: keyward::app::Clock::system(),

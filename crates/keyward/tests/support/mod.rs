@@ -266,7 +266,10 @@ impl Reply {
     fn check_guide(&self) {
         let id = self.header("x-request-id").unwrap_or_default();
         let random = id.strip_prefix("req_").unwrap_or_default();
-        assert!(random.len() >= 20 && random.bytes().all(|b| b.is_ascii_alphanumeric()), "{self:?}");
+        assert!(
+            random.len() >= 20 && random.bytes().all(|b| b.is_ascii_alphanumeric()),
+            "{self:?}"
+        );
         assert_eq!(self.header("x-api-version"), Some("v3"), "{self:?}");
         let millis = self.header("x-response-time").and_then(|time| time.strip_suffix("ms"));
         assert!(millis.is_some_and(|millis| millis.parse::<u64>().is_ok()), "{self:?}");
@@ -299,7 +302,11 @@ impl Reply {
 
     /// Status and code, for tables.
     pub(crate) fn verdict(&self) -> String {
-        if self.status < 300 { self.status.to_string() } else { format!("{} {}", self.status, self.code()) }
+        if self.status < 300 {
+            self.status.to_string()
+        } else {
+            format!("{} {}", self.status, self.code())
+        }
     }
 
     pub(crate) fn remaining(&self) -> Option<u32> {

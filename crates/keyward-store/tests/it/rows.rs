@@ -1,0 +1,270 @@
+//! Each table: what is put in comes out, and its rules hold.
+
+use std::collections::BTreeSet;
+
+use keyward_core::account::{AccountKind, AccountState, Environment, RateClass};
+use keyward_core::id::UserId;
+use keyward_core::record::{KeyRecord, LastUse, Mark};
+use keyward_core::time::UnixMillis;
+use keyward_core::usage::Outcome;
+use keyward_store::contacts::{self, Contact, ContactFilter, Scope};
+use keyward_store::keys::KeyFilter;
+use keyward_store::usage::{self, UsageRow};
+use keyward_store::users::{self, Role, User, UserStatus};
+use keyward_store::{Constraint, StoreError, accounts, changes, keys};
+use proptest::prelude::*;
+
+use crate::world::{SCOPE, World, account, contact, key};
+
+#[test]
+fn an_account_comes_out_as_it_went_in_and_its_name_is_its_own() {
+    let world = World::new();
+    let (mut first, mut profile) = (account(1), account(2));
+    profile.kind = AccountKind::Profile;
+    profile.organization = Some(first.id);
+    let both = [first.clone(), profile.clone()];
+    world
+        .write(move |tx| both.iter().try_for_each(|account| accounts::insert(tx, account)))
+        .expect("they are new");
+    let id = first.id;
+    assert_eq!(world.read(move |tx| accounts::find(tx, id)).as_ref(), Some(&first));
+    let named = world.read(|tx| accounts::find_by_name(tx, "ACCOUNT 2"));
+    assert_eq!(named.as_ref(), Some(&profile));
+    assert_eq!(world.read(move |tx| accounts::profiles_of(tx, id)), [profile.clone()]);
+    let taken = keyward_core::account::Account { name: String::from("Account 1"), ..account(3) };
+    let refused = world.write(move |tx| accounts::insert(tx, &taken));
+    assert_eq!(refused, Err(StoreError::Conflict(Constraint::AccountName)));
+    first.state = AccountState::Suspended;
+    first.limits.standard = None;
+    let changed = first.clone();
+    world.write(move |tx| accounts::put(tx, &changed)).expect("it is there");
+    assert_eq!(world.read(accounts::list), [first, profile]);
+    assert_eq!(world.read(accounts::count), 2);
+}
+
+#[test]
+fn a_user_comes_out_as_it_went_in_and_its_hash_is_not_shown() {
+    let world = World::with_account();
+    let owner = User {
+        id: UserId::from_bytes([9; 16]),
+        account: account(1).id,
+        name: String::from("Ada"),
+        email: String::from("ada@example.com"),
+        role: Role::Owner,
+        status: UserStatus::Active,
+        password_hash: Some(String::from("$argon2id$secret")),
+        created_at: UnixMillis(3),
+    };
+    assert!(!format!("{owner:?}").contains("argon2id"));
+    let stored = owner.clone();
+    world.write(move |tx| users::insert(tx, &stored)).expect("it is new");
+    assert_eq!(world.read(|tx| users::owner_of(tx, account(1).id)), Some(owner.clone()));
+    let same =
+        User { id: UserId::from_bytes([8; 16]), email: String::from("ADA@example.com"), ..owner };
+    let refused = world.write(move |tx| users::insert(tx, &same));
+    assert_eq!(refused, Err(StoreError::Conflict(Constraint::UserEmail)));
+}
+
+#[test]
+fn a_key_comes_out_as_it_went_in_through_all_of_its_life() {
+    let world = World::with_account();
+    let mark = |at| Mark { at: UnixMillis(at), by: String::from("operator") };
+    let successor = key(2);
+    let lives = [
+        key(1),
+        key(1).disable(mark(10)).expect("not revoked"),
+        key(1).rotate(mark(11), successor.id, 500).expect("usable"),
+        key(1).revoke(mark(12)).expect("not revoked"),
+    ];
+    world
+        .write(move |tx| keys::insert(tx, &key(1)).and_then(|()| keys::insert(tx, &key(2))))
+        .expect("new");
+    for life in lives {
+        let stored = life.clone();
+        world.write(move |tx| keys::put(tx, &stored)).expect("it is there");
+        let found = world.read(|tx| keys::find(tx, key(1).id));
+        assert_eq!(found.as_ref(), Some(&life));
+        assert_eq!(world.read(|tx| keys::find_by_digest(tx, &key(1).digest)), Some(life));
+    }
+    let rotated = key(3).rotate(mark(20), key(4).id, 1).expect("usable");
+    let stored = rotated.clone();
+    world.write(move |tx| keys::insert(tx, &stored)).expect("it is new");
+    assert_eq!(world.read(|tx| keys::predecessor_of(tx, key(4).id)), Some(rotated));
+    let again = world.write(|tx| keys::insert(tx, &KeyRecord { id: key(9).id, ..key(1) }));
+    assert_eq!(again, Err(StoreError::Conflict(Constraint::KeyDigest)));
+    assert!(world.read(|tx| keys::exists(tx, &key(1).digest)));
+    assert!(!world.read(|tx| keys::exists(tx, &key(7).digest)));
+    let list = |environment| {
+        let filter = KeyFilter { account: Some(account(1).id), environment };
+        world.read(move |tx| keys::list(tx, &filter)).iter().map(|k| k.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None), [key(3).id, key(2).id, key(1).id]);
+    assert_eq!(list(Some(Environment::Production)), []);
+    assert_eq!(world.read(keys::count), 3);
+}
+
+#[test]
+fn the_change_feed_tells_what_changed_and_nothing_else() {
+    let world = World::with_account();
+    let told = |from: i64| {
+        world.read(move |tx| {
+            let (mut accounts, mut keys) = (vec![], vec![]);
+            let current = changes::since(
+                tx,
+                from,
+                |account| accounts.push(account.name),
+                |key| keys.push(key.name),
+            )?;
+            Ok((current, accounts, keys))
+        })
+    };
+    let (start, accounts, _) = told(0);
+    assert_eq!(accounts, ["account 1"]);
+    assert_eq!(told(start), (start, vec![], vec![]));
+    let many: Vec<_> = (1..=3).map(key).collect();
+    let mut n_told = 0;
+    world
+        .write(move |tx| {
+            keys::insert_all(tx, many.iter(), || n_told += 1)?;
+            assert_eq!(n_told, 3);
+            Ok(())
+        })
+        .expect("they are new");
+    let (imported, accounts, mut keys_told) = told(start);
+    keys_told.sort();
+    assert_eq!(
+        (accounts.len(), keys_told),
+        (0, vec!["key 1".into(), "key 2".into(), "key 3".into()])
+    );
+    assert_eq!(imported, start + 1, "one revision for all of them");
+    let mark = Mark { at: UnixMillis(1), by: String::new() };
+    let revoked = key(2).revoke(mark).expect("not revoked");
+    world.write(move |tx| keys::put(tx, &revoked)).expect("it is there");
+    assert_eq!(told(imported), (imported + 1, vec![], vec![String::from("key 2")]));
+    let failed = world.write(|tx| keys::insert(tx, &key(1)));
+    assert!(failed.is_err());
+    assert_eq!(world.read(changes::current), imported + 1, "what failed takes no revision");
+}
+
+#[test]
+fn counts_add_up_and_a_last_use_only_moves_forward() {
+    let world = World::with_account();
+    world.write(|tx| keys::insert(tx, &key(1))).expect("it is new");
+    let row = |key, hour, outcome, requests| UsageRow {
+        key,
+        hour,
+        class: RateClass::Standard,
+        outcome,
+        requests,
+    };
+    let id = Some(key(1).id);
+    let last = |at, client: &str| LastUse {
+        at: UnixMillis(at),
+        address: [192, 0, 2, 1].into(),
+        client: client.to_owned(),
+    };
+    let add = |rows: Vec<UsageRow>, last: LastUse| {
+        world.write(move |tx| usage::add(tx, &rows, &[(key(1).id, last)])).expect("it is there");
+    };
+    add(vec![row(id, 5, Outcome::Ok, 2), row(None, 5, Outcome::Unknown, 7)], last(100, "new"));
+    add(vec![row(id, 5, Outcome::Ok, 3), row(id, 6, Outcome::Limited, 1)], last(99, "old"));
+    assert_eq!(
+        world.read(|tx| usage::of_key(tx, key(1).id, 0)),
+        [row(id, 5, Outcome::Ok, 5), row(id, 6, Outcome::Limited, 1)]
+    );
+    assert_eq!(world.read(|tx| usage::of_key(tx, key(1).id, 6)).len(), 1);
+    assert_eq!(world.read(|tx| usage::of_strangers(tx, 0)), [row(None, 5, Outcome::Unknown, 7)]);
+    let stored = world.read(|tx| keys::find(tx, key(1).id)).expect("it is there");
+    assert_eq!(stored.last_used, Some(last(100, "new")));
+}
+
+fn with_contacts(n_contacts: u32) -> World {
+    let world = World::with_account();
+    world
+        .write(move |tx| (0..n_contacts).try_for_each(|n| contacts::insert(tx, &contact(n))))
+        .expect("they are new");
+    world
+}
+
+#[test]
+fn a_contact_is_its_scopes_alone() {
+    let world = with_contacts(1);
+    let id = contact(0).id;
+    assert_eq!(world.read(move |tx| contacts::find(tx, &SCOPE, id)), Some(contact(0)));
+    let others = [
+        Scope { environment: Environment::Test, ..SCOPE },
+        Scope { account: account(2).id, ..SCOPE },
+    ];
+    for scope in others {
+        assert_eq!(world.read(move |tx| contacts::find(tx, &scope, id)), None);
+        assert_eq!(
+            world.read(move |tx| contacts::find_by_number(tx, &scope, "+14150000000")),
+            None
+        );
+        assert_eq!(world.write(move |tx| contacts::remove(tx, &scope, id)), Ok(false));
+        let none = ContactFilter::default();
+        assert_eq!(world.read(move |tx| contacts::page(tx, &scope, &none, 0, 10)), (vec![], 0));
+    }
+    let changed = Contact {
+        opt_out: true,
+        default_channel: String::from("whatsapp"),
+        updated_at: Some(UnixMillis(77)),
+        ..contact(0)
+    };
+    let stored = changed.clone();
+    world.write(move |tx| contacts::put(tx, &stored)).expect("it is there");
+    assert_eq!(
+        world.read(|tx| contacts::find_by_number(tx, &SCOPE, "+14150000000")),
+        Some(changed)
+    );
+    assert_eq!(world.write(move |tx| contacts::remove(tx, &SCOPE, id)), Ok(true));
+    world.write(|tx| contacts::insert(tx, &contact(0))).expect("the number is free again");
+}
+
+#[test]
+fn a_search_takes_every_character_for_itself() {
+    let world = with_contacts(20);
+    let search = |text: &str, channel: Option<&str>| {
+        let filter = ContactFilter {
+            search: Some(text.to_owned()),
+            channel: channel.map(ToOwned::to_owned),
+        };
+        world.read(move |tx| contacts::page(tx, &SCOPE, &filter, 0, 100)).1
+    };
+    assert_eq!(search("0000013", None), 1);
+    assert_eq!(search("+1 (415) 0000013", None), 1);
+    assert_eq!(search("+1415", None), 20);
+    assert_eq!(search("tel:+1-415-0000013", None), 1);
+    for text in ["%", "_", "%415%", "\\", "'", "x415"] {
+        assert_eq!(search(text, None), 0, "{text}");
+    }
+    assert_eq!(search("415", Some("whatsapp")), 10);
+    assert_eq!(search("415", Some("what")), 0);
+    let far = world.read(|tx| contacts::page(tx, &SCOPE, &ContactFilter::default(), u64::MAX, 100));
+    assert_eq!(far, (vec![], 20));
+}
+
+#[test]
+fn pages_cover_the_list_exactly_once_newest_first() {
+    let world = with_contacts(61);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(40));
+    let covered = runner.run(&(1u32..=70), |size| {
+        let mut seen: Vec<Contact> = vec![];
+        loop {
+            let offset = seen.len() as u64;
+            let none = ContactFilter::default();
+            let (page, total) =
+                world.read(move |tx| contacts::page(tx, &SCOPE, &none, offset, size));
+            prop_assert_eq!(total, 61);
+            if page.is_empty() {
+                break;
+            }
+            seen.extend(page);
+        }
+        let ids: BTreeSet<_> = seen.iter().map(|contact| contact.id).collect();
+        prop_assert_eq!((ids.len(), seen.len()), (61, 61));
+        prop_assert!(seen.is_sorted_by_key(|c| std::cmp::Reverse((c.created_at, c.id))));
+        Ok(())
+    });
+    covered.expect("no size of page skips or repeats");
+}
