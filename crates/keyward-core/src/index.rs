@@ -60,6 +60,7 @@ pub(crate) struct KeyEntry {
     pub(crate) account: AccountSlot,
     pub(crate) environment: Environment,
     facts: AtomicU32,
+    /// The permissions, and [`NETWORKS`] above them.
     permissions: AtomicU32,
     term: AtomicU64,
     /// `i64::MAX` for never.
@@ -67,7 +68,19 @@ pub(crate) struct KeyEntry {
     pub(crate) usage: OnceLock<Box<KeyUsage>>,
 }
 
+/// Set where a key may be used from certain networks only, so that for most keys the networks need
+/// not be looked at: they stand elsewhere, a cache miss away.
+const NETWORKS: u32 = 1 << 31;
+
+fn permission_word(key: &KeyRecord) -> u32 {
+    key.permissions.bits() | if key.networks.is_empty() { 0 } else { NETWORKS }
+}
+
 impl KeyEntry {
+    pub(crate) fn has_networks(&self) -> bool {
+        self.permissions.load(Ordering::Acquire) & NETWORKS != 0
+    }
+
     pub(crate) fn term(&self) -> Term {
         Term::from_word(self.term.load(Ordering::Acquire))
     }
@@ -244,7 +257,7 @@ impl KeyIndex {
                 let facts = self.key_facts.push(facts).ok_or(IndexError::Full)?;
                 entry.facts.store(facts, Ordering::Release);
             }
-            entry.permissions.store(key.permissions.bits(), Ordering::Release);
+            entry.permissions.store(permission_word(key), Ordering::Release);
             entry.expires_at.store(expires_at, Ordering::Release);
             return Ok(());
         }
@@ -257,7 +270,7 @@ impl KeyIndex {
             account,
             environment: key.environment,
             facts: AtomicU32::new(facts),
-            permissions: AtomicU32::new(key.permissions.bits()),
+            permissions: AtomicU32::new(permission_word(key)),
             term: AtomicU64::new(key.term().to_word()),
             expires_at: AtomicI64::new(expires_at),
             usage: OnceLock::new(),

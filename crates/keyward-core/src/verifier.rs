@@ -120,11 +120,17 @@ impl Verifier {
         if let Some(refusal) = refusal {
             return Err((refusal, Some(slot)));
         }
-        let networks = self.index.key_facts(entry).map_or(&[][..], |facts| &facts.networks);
-        if !networks.is_empty() && !address::is_allowed(networks, visit.client) {
+        if entry.has_networks() && !self.is_from_allowed_network(entry, visit.client) {
             return Err((Refusal::Address, Some(slot)));
         }
         Ok((slot, entry))
+    }
+
+    /// Out of the way, for most keys name no networks. One whose networks cannot be read is refused.
+    #[cold]
+    fn is_from_allowed_network(&self, entry: &KeyEntry, client: IpAddr) -> bool {
+        let facts = self.index.key_facts(entry);
+        facts.is_some_and(|facts| address::is_allowed(&facts.networks, client))
     }
 
     fn admit(&self, slot: KeySlot, entry: &KeyEntry, visit: &Visit) -> Verdict {

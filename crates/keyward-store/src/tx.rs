@@ -1,6 +1,7 @@
 //! Portable SQL in, rows out: the seam of engines.
 //!
-//! Parameters are `?1`, `?2` and never `$1`, which SQLite takes for a name.
+//! Parameters are `?1`, `?2`; a dollar sign and a number would be a name to SQLite, which numbers names
+//! by first appearance.
 
 use keyward_core::time::UnixMillis;
 use rusqlite::Connection;

@@ -4,7 +4,6 @@
 //! profile; then the inner service, which looks after route, permission, body and resource. What
 //! comes back, answer or error or panic, leaves with the headers of the guide.
 
-use std::any::Any;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,13 +14,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::CatchUnwind;
-use http::header::{ALLOW, CONTENT_TYPE, ORIGIN, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
+use http::header::{ORIGIN, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use ipnet::IpNet;
 use keyward_core::account::RateClass;
 use keyward_core::time::Moment;
-use keyward_core::usage::Outcome;
 use keyward_core::verdict::{Caller, Granted, Known, Refusal, Refused};
 use keyward_core::verifier::{Presented, Verifier, Visit};
 use keyward_core::window::Allowance;
@@ -29,14 +27,11 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::answer::panicked;
 use crate::client_addr::client_address;
 use crate::code::Code;
-use crate::envelope;
 use crate::error::ApiError;
-use crate::headers::{
-    X_API_KEY, X_API_VERSION, X_PROFILE_ID, X_REQUEST_ID, X_RESPONSE_TIME, X_SHOULD_RETRY,
-    put_allowance, response_time,
-};
+use crate::headers::{X_API_KEY, X_PROFILE_ID};
 use crate::request_id::RequestId;
 
 /// Time and chance, which the layer does not have by itself.
@@ -197,7 +192,6 @@ where
             known: None,
             allowance: None,
             profile: None,
-            is_counted: false,
         };
         let refusal = match access {
             Access::Open => None,
@@ -232,7 +226,7 @@ where
 
 /// The first bytes of `User-Agent`, for "last used by".
 #[derive(Clone, Copy)]
-struct ClientName {
+pub(crate) struct ClientName {
     bytes: [u8; 48],
     len: usize,
 }
@@ -248,31 +242,30 @@ impl ClientName {
         name
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }
 
 /// What the door knows of one request until it is answered.
-struct Exchange<R> {
-    request_id: RequestId,
-    at: Moment,
-    started: u64,
-    method: Method,
-    route: R,
-    client: IpAddr,
-    client_name: ClientName,
-    is_from_browser: bool,
-    class: RateClass,
-    caller: Option<Caller>,
-    known: Option<Known>,
-    allowance: Option<Allowance>,
-    profile: Option<HeaderValue>,
-    is_counted: bool,
+pub(crate) struct Exchange<R> {
+    pub(crate) request_id: RequestId,
+    pub(crate) at: Moment,
+    pub(crate) started: u64,
+    pub(crate) method: Method,
+    pub(crate) route: R,
+    pub(crate) client: IpAddr,
+    pub(crate) client_name: ClientName,
+    pub(crate) is_from_browser: bool,
+    pub(crate) class: RateClass,
+    pub(crate) caller: Option<Caller>,
+    pub(crate) known: Option<Known>,
+    pub(crate) allowance: Option<Allowance>,
+    pub(crate) profile: Option<HeaderValue>,
 }
 
 impl<R> Exchange<R> {
-    const fn visit(&self, is_account_exempt: bool) -> Visit {
+    pub(crate) const fn visit(&self, is_account_exempt: bool) -> Visit {
         Visit { now: self.at, client: self.client, class: self.class, is_account_exempt }
     }
 
@@ -300,7 +293,6 @@ impl<R> Exchange<R> {
             }
             Err(refused) => {
                 door.verifier.count_refused(&refused, &visit, self.client_name.as_bytes());
-                self.is_counted = true;
                 let Refused { refusal, known, allowance, .. } = refused;
                 self.known = known;
                 self.allowance = allowance;
@@ -375,144 +367,5 @@ where
         };
         let exchange = this.exchange.take().expect("a future is not polled after it was ready");
         Poll::Ready(Ok(this.door.answer(&exchange, refusal, result)))
-    }
-}
-
-/// What a panic said goes to the log, where it was caught; the answer tells nothing.
-fn panicked(payload: &(dyn Any + Send)) -> ApiError {
-    let said = payload
-        .downcast_ref::<&'static str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
-    ApiError::new(Code::InternalUnexpected).caused_by(format!("panicked: {said}"))
-}
-
-impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
-    /// Dresses an answer, counts it and tells the observer.
-    fn answer<R>(
-        &self,
-        exchange: &Exchange<T::Route>,
-        refusal: Option<Refusal>,
-        result: Result<Response<R>, ApiError>,
-    ) -> Response<Either<Full<Bytes>, R>> {
-        let mut error = None;
-        let mut response = match result {
-            Ok(response) => response.map(Either::Right),
-            Err(failed) => {
-                let response = self.failure(exchange, &failed).map(Either::Left);
-                error = Some(failed);
-                response
-            }
-        };
-        let headers = response.headers_mut();
-        headers.insert(X_REQUEST_ID, exchange.request_id.header_value());
-        headers.insert(X_API_VERSION, HeaderValue::from_static("v3"));
-        if let Some(allowance) = &exchange.allowance {
-            put_allowance(headers, allowance, exchange.at);
-        }
-        if let Some(profile) = &exchange.profile {
-            headers.insert(X_PROFILE_ID, profile.clone());
-        }
-        let micros = self.surroundings.micros().saturating_sub(exchange.started);
-        headers.insert(X_RESPONSE_TIME, response_time(micros));
-        if let (Some(caller), false) = (&exchange.caller, exchange.is_counted) {
-            let outcome = outcome_of(response.status());
-            let visit = exchange.visit(false);
-            self.verifier.count(caller, &visit, outcome, exchange.client_name.as_bytes());
-        }
-        self.observer.answered(&Answered {
-            request_id: exchange.request_id,
-            at: exchange.at,
-            method: Some(&exchange.method),
-            route: Some(&exchange.route),
-            client: exchange.client,
-            status: response.status(),
-            micros,
-            caller: exchange.caller.as_ref(),
-            known: exchange.known,
-            reason: refusal.as_ref().map(Refusal::reason),
-            code: error.as_ref().map(ApiError::code),
-            cause: error.as_ref().and_then(ApiError::cause),
-            is_from_browser: exchange.is_from_browser,
-        });
-        response
-    }
-
-    /// The answer to a request that could not be read as HTTP: the bytes to be written before the
-    /// connection is closed. Contract 1.
-    pub fn unreadable(&self, code: Code, client: IpAddr) -> Vec<u8> {
-        let at = self.surroundings.now();
-        let mut random = [0; 20];
-        self.surroundings.fill_random(&mut random);
-        let request_id = RequestId::from_random(&random);
-        let body = self.failure_body(&ApiError::new(code), request_id, at);
-        let status = code.status();
-        let mut answer = format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\nx-request-id: {request_id}\r\n\
-             x-api-version: v3\r\nx-response-time: 0ms\r\ncontent-length: {}\r\n\
-             connection: close\r\n\r\n",
-            status.as_u16(),
-            status.canonical_reason().unwrap_or_default(),
-            body.len(),
-        )
-        .into_bytes();
-        answer.extend_from_slice(&body);
-        self.observer.answered(&Answered {
-            request_id,
-            at,
-            method: None,
-            route: None,
-            client,
-            status,
-            micros: 0,
-            caller: None,
-            known: None,
-            reason: None,
-            code: Some(code),
-            cause: None,
-            is_from_browser: false,
-        });
-        answer
-    }
-
-    fn failure_body(&self, error: &ApiError, id: RequestId, at: Moment) -> Bytes {
-        let message = envelope::json_text(error.message());
-        envelope::failure(error.code(), &message, &self.docs_url, error.details(), id, at.wall)
-    }
-
-    fn failure(&self, exchange: &Exchange<T::Route>, error: &ApiError) -> Response<Full<Bytes>> {
-        let code = error.code();
-        let body = self.failure_body(error, exchange.request_id, exchange.at);
-        let mut response = Response::new(Full::new(body));
-        *response.status_mut() = code.status();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if code.status() == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("ApiKey realm=\"v3\", header=\"x-api-key\"");
-            headers.insert(WWW_AUTHENTICATE, challenge);
-        }
-        if code.status() == StatusCode::TOO_MANY_REQUESTS
-            && let Some(allowance) = &exchange.allowance
-        {
-            headers.insert(RETRY_AFTER, allowance.retry_after_seconds().into());
-        }
-        if code.is_permanent_conflict() {
-            headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
-        }
-        if let Some(Ok(allow)) = error.allow().map(HeaderValue::from_str) {
-            headers.insert(ALLOW, allow);
-        }
-        response
-    }
-}
-
-fn outcome_of(status: StatusCode) -> Outcome {
-    match status {
-        StatusCode::FORBIDDEN => Outcome::Forbidden,
-        StatusCode::TOO_MANY_REQUESTS => Outcome::Limited,
-        status if status.is_server_error() => Outcome::Failed,
-        status if status.is_client_error() => Outcome::Invalid,
-        _ => Outcome::Ok,
     }
 }

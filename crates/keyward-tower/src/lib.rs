@@ -7,6 +7,7 @@
 //!
 //! It does no I/O and needs no runtime; time and random bytes come from [`Surroundings`].
 
+mod answer;
 pub mod client_addr;
 pub mod code;
 pub mod envelope;

@@ -29,7 +29,8 @@ pub(crate) const DATABASE: &str = "keyward.db";
 const WAITING_JOBS: usize = 1024;
 const JOBS_PER_COMMIT: usize = 256;
 const STATEMENTS_KEPT: usize = 64;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for another program that writes: an import of a million keys takes half as long.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bounds of a store.
 #[derive(Clone, Copy, Debug)]

@@ -67,8 +67,8 @@ pub(super) fn relative(at: UnixMillis, now: UnixMillis) -> String {
     let (amount, unit) = match seconds {
         0..60 => (seconds, "second"),
         60..3600 => (seconds / 60, "minute"),
-        3600..86_400 => (seconds / 3600, "hour"),
-        _ => (seconds / 86_400, "day"),
+        3600..86_400 => ((seconds + 1800) / 3600, "hour"),
+        _ => ((seconds + 43_200) / 86_400, "day"),
     };
     let plural = if amount == 1 { "" } else { "s" };
     if distance >= 0 {
@@ -117,6 +117,7 @@ mod tests {
     fn distances_are_told_in_words() {
         let now = UnixMillis(0);
         assert_eq!(relative(UnixMillis(90 * 86_400_000), now), "in 90 days");
+        assert_eq!(relative(UnixMillis(90 * 86_400_000 - 1500), now), "in 90 days");
         assert_eq!(relative(UnixMillis(-3_600_000), now), "1 hour ago");
     }
 

@@ -1,4 +1,4 @@
-//! Contract 7 and 8: contacts.
+//! Contract 6 to 8: contacts, their pages, sandbox and idempotency keys.
 
 use std::sync::Arc;
 
