@@ -42,6 +42,12 @@ impl Store {
         Self::open_with(folder, Options::default())
     }
 
+    /// True if a folder holds a store.
+    #[must_use]
+    pub fn is_there(folder: &Path) -> bool {
+        folder.join(DATABASE).exists()
+    }
+
     /// Opens the store with other bounds than the usual ones.
     ///
     /// # Errors

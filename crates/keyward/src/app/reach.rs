@@ -6,7 +6,7 @@
 //! when it has caught up, so a command returns when its change is in force.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keyward_core::account::RateClass;
@@ -18,7 +18,6 @@ use keyward_store::{Store, changes};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::Mutex;
 
 use super::AppError;
 use super::explain::Left;
@@ -40,8 +39,10 @@ pub enum Reach {
 /// Keeps a verifier true to the store.
 pub struct Follower {
     pub verifier: Arc<Verifier>,
-    /// The revision that the verifier has reached. Held while it catches up.
-    reached: Mutex<i64>,
+    /// The revision that the verifier has reached. Held by the store's thread while it catches up,
+    /// and not by who asked for it: should that one give up waiting, no other may overtake the work
+    /// that goes on and then be undone by it.
+    reached: Arc<Mutex<i64>>,
 }
 
 /// What is asked over the socket.
@@ -92,7 +93,7 @@ pub enum Answer {
 impl Follower {
     #[must_use]
     pub fn new(verifier: Arc<Verifier>, reached: i64) -> Self {
-        Self { verifier, reached: Mutex::new(reached) }
+        Self { verifier, reached: Arc::new(Mutex::new(reached)) }
     }
 
     /// Applies every change since the last time. Gives the revision reached.
@@ -100,12 +101,15 @@ impl Follower {
     /// # Errors
     /// If the store does not answer or the index is full.
     pub async fn catch_up(&self, store: &Store) -> Result<i64, AppError> {
-        let mut reached = self.reached.lock().await;
-        let verifier = Arc::clone(&self.verifier);
-        let from = *reached;
-        let current = store.read(move |tx| apply(tx, from, &verifier)).await?;
-        *reached = current;
-        Ok(current)
+        let (verifier, reached) = (Arc::clone(&self.verifier), Arc::clone(&self.reached));
+        store
+            .read(move |tx| {
+                let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
+                // A snapshot from before somebody else caught up tells of nothing new.
+                *reached = apply(tx, *reached, &verifier)?.max(*reached);
+                Ok(*reached)
+            })
+            .await
     }
 }
 

@@ -130,7 +130,25 @@ impl Context {
     }
 
     /// Runs something on the store of the data folder, whether a server runs on it or not.
+    ///
+    /// The folder must be there: one that was mistyped is not made.
     pub(crate) fn with_app<T>(
+        &self,
+        run: impl AsyncFnOnce(&App) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let folder = &self.settings.data_dir;
+        if !Store::is_there(folder) {
+            return Err(Failure::Refused(format!(
+                "there is no data in {}: name the right folder with --data-dir, or begin with \
+                 'keyward setup'",
+                folder.display()
+            )));
+        }
+        self.with_new_app(run)
+    }
+
+    /// The same for a command that may be the first one on a folder.
+    pub(crate) fn with_new_app<T>(
         &self,
         run: impl AsyncFnOnce(&App) -> Result<T, Failure>,
     ) -> Result<T, Failure> {

@@ -170,6 +170,17 @@ fn what_a_key_is_issued_with_is_what_was_asked_for() {
 }
 
 #[test]
+fn a_folder_that_was_mistyped_is_not_made() {
+    let shell = Shell::new();
+    for command in [&["keys", "list"][..], &["accounts", "list"], &["keys", "import", "x.csv"]] {
+        let ended = shell.run(command);
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(ended.err.contains("--data-dir") && ended.err.contains("setup"), "{ended:?}");
+    }
+    assert!(!shell.data_dir.exists());
+}
+
+#[test]
 fn wrong_usage_ends_with_two_and_says_what_is_expected() {
     let shell = Shell::new();
     shell.set_up();

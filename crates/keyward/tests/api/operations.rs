@@ -22,6 +22,30 @@ async fn a_second_start_finds_everything_again() {
     assert_eq!(server.running().found.keys, 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_nobody_rang_for_is_followed() {
+    let server = TestServer::start_with(|settings| settings.rate_limit_standard = 1_000_000).await;
+    let key = server.key().await;
+    // Another program on the same folder, which ends before it could ring.
+    let folder = server.data_dir().to_owned();
+    let id = key.id;
+    let revoke = tokio::task::spawn_blocking(move || {
+        let store = keyward_store::Store::open(&folder).expect("it is there");
+        let revoked = store.write_blocking(move |tx| {
+            let key = keyward_store::keys::find(tx, id)?.expect("it was issued");
+            let mark = keyward_core::record::Mark { at: BEGIN, by: String::from("operator") };
+            keyward_store::keys::put(tx, &key.revoke(mark).expect("it is not revoked"))
+        });
+        revoked.map_err(|error: keyward_store::StoreError| error)
+    });
+    revoke.await.expect("no panic").expect("the store writes");
+    let mut n_passed = 0;
+    while server.get("/v3/me").key(&key).send().await.status == 200 {
+        n_passed += 1;
+        assert!(n_passed < 100_000, "the change is never followed");
+    }
+}
+
 #[tokio::test]
 async fn usage_is_counted_by_key_hour_class_and_outcome_and_survives_a_stop() {
     let mut server = TestServer::start().await;
