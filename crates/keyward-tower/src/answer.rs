@@ -59,10 +59,32 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
         }
         let micros = self.surroundings.micros().saturating_sub(exchange.started);
         headers.insert(X_RESPONSE_TIME, response_time(micros));
+        let reason = refusal.as_ref().map(Refusal::reason);
+        self.record(exchange, response.status(), micros, reason, error.as_ref());
+        response
+    }
+
+    /// Counts a request whose client went away before it was answered. The status is the one that
+    /// proxies log for it.
+    pub(crate) fn abandon(&self, exchange: &Exchange<T::Route>) {
+        let micros = self.surroundings.micros().saturating_sub(exchange.started);
+        let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
+        self.record(exchange, status, micros, Some("client_gone"), None);
+    }
+
+    /// Counts a request and tells the observer.
+    fn record(
+        &self,
+        exchange: &Exchange<T::Route>,
+        status: StatusCode,
+        micros: u64,
+        reason: Option<&'static str>,
+        error: Option<&ApiError>,
+    ) {
         if let Some(caller) = &exchange.caller {
-            let outcome = outcome_of(response.status());
             let visit = exchange.visit(false);
-            self.verifier.count(caller, &visit, outcome, exchange.client_name.as_bytes());
+            let client_name = exchange.client_name.as_bytes();
+            self.verifier.count(caller, &visit, outcome_of(status), client_name);
         }
         self.observer.answered(&Answered {
             request_id: exchange.request_id,
@@ -70,16 +92,15 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
             method: Some(&exchange.method),
             route: Some(&exchange.route),
             client: exchange.client,
-            status: response.status(),
+            status,
             micros,
             caller: exchange.caller.as_ref(),
             known: exchange.known,
-            reason: refusal.as_ref().map(Refusal::reason),
-            code: error.as_ref().map(ApiError::code),
-            cause: error.as_ref().and_then(ApiError::cause),
+            reason,
+            code: error.map(ApiError::code),
+            cause: error.and_then(ApiError::cause),
             is_from_browser: exchange.is_from_browser,
         });
-        response
     }
 
     /// The answer to a request that could not be read as HTTP: the bytes to be written before the

@@ -319,7 +319,7 @@ catalogue! {
     InternalUnexpected {
         code: "INTERNAL_001",
         status: 500,
-        message: "An unexpected error occurred. Please contact support with the request ID",
+        message: "Unexpected internal server error",
         meaning: "Something went wrong in the server that should not. Nothing of it is told here; the log has it under the request id.",
         causes: &["A fault in the server."],
         remedy: &["Give the X-Request-Id to whoever runs the server.", "Requests that only read can be sent again safely."],

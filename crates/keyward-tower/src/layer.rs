@@ -333,11 +333,32 @@ pin_project! {
 
 pin_project! {
     /// The answer of a service behind a door.
-    pub struct AuthFuture<F, S, T, O> where T: Routes {
+    ///
+    /// Dropped before it is ready, because the client went away, it is still counted and told of.
+    pub struct AuthFuture<F, S, T, O>
+    where
+        S: Surroundings,
+        T: Routes,
+        O: Observer<T::Route>,
+    {
         #[pin]
         state: State<F>,
         exchange: Option<Exchange<T::Route>>,
         door: Arc<Door<S, T, O>>,
+    }
+
+    impl<F, S, T, O> PinnedDrop for AuthFuture<F, S, T, O>
+    where
+        S: Surroundings,
+        T: Routes,
+        O: Observer<T::Route>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(exchange) = this.exchange.take() {
+                this.door.abandon(&exchange);
+            }
+        }
     }
 }
 

@@ -23,7 +23,7 @@ x-response-time: 0ms
   "success": false,
   "error": {
     "code": "INTERNAL_001",
-    "message": "An unexpected error occurred. Please contact support with the request ID",
+    "message": "Unexpected internal server error",
     "doc_url": "https://docs.sent.dm/errors/INTERNAL_001"
   },
   "meta": {

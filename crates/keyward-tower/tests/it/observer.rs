@@ -192,3 +192,13 @@ fn the_last_use_of_a_key_tells_when_from_where_and_by_which_client() {
     assert_eq!(last.address.to_string(), "203.0.113.9");
     assert_eq!(last.client, "Sent/Python 0.46.0");
 }
+
+#[test]
+fn a_request_whose_client_went_away_is_counted_and_told_of_once() {
+    let world = World::new().called(|_| Box::pin(std::future::pending()));
+    world.send_and_leave(get("/v3/contacts").key(GOOD));
+    let [line] = <[String; 1]>::try_from(world.log()).expect("one line");
+    assert!(line.contains("GET contacts 499 reason=client_gone code=- key=c0000000"), "{line}");
+    let [usage] = <[String; 1]>::try_from(world.usage()).expect("one count");
+    assert!(usage.contains("invalid"), "{usage}");
+}

@@ -247,6 +247,14 @@ impl World {
         Some(value.to_str().expect("a header of the test").to_owned())
     }
 
+    /// Sends a request and goes away before it is answered.
+    pub(crate) fn send_and_leave(&self, request: impl Into<Request<()>>) {
+        let mut service = AuthLayer::new(Arc::clone(&self.door)).layer(self.inner.clone());
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert!(service.poll_ready(&mut context).is_ready());
+        assert!(service.call(request.into()).now_or_never().is_none(), "it was answered");
+    }
+
     fn oneshot(&self, request: Request<()>) -> Response<Bytes> {
         let mut service = AuthLayer::new(Arc::clone(&self.door)).layer(self.inner.clone());
         let mut context = Context::from_waker(std::task::Waker::noop());

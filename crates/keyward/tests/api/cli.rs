@@ -457,7 +457,9 @@ mod server {
 
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::net::TcpStream;
-    use std::process::{Child, ChildStderr, Command, Stdio};
+    use std::process::{Child, ChildStderr, Stdio};
+
+    use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
     use super::Shell;
 
@@ -492,9 +494,13 @@ mod server {
             answer
         }
 
-        fn signal(&self, signal: &str) {
-            let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-            assert!(sent.expect("kill is there").success());
+        fn pid(&self) -> Pid {
+            let id = i32::try_from(self.child.id()).expect("a process number is small");
+            Pid::from_raw(id).expect("and not 0")
+        }
+
+        fn signal(&self, signal: Signal) {
+            kill_process(self.pid(), signal).expect("it runs");
         }
     }
 
@@ -523,7 +529,7 @@ mod server {
             served.call("GET /healthcheck HTTP/1.1", "").contains("ok\n"),
             "it has read the head"
         );
-        served.signal("-TERM");
+        served.signal(Signal::TERM);
         loop {
             line.clear();
             assert_ne!(served.log.read_line(&mut line).expect("it writes text"), 0);
@@ -554,7 +560,7 @@ mod server {
             assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
         }
         shell.json(&["keys", "revoke", &revoked.id.to_string()]);
-        served.signal("-KILL");
+        served.signal(Signal::KILL);
         drop(served);
         let served = Served::start(&shell);
         let list = format!("GET /v3/contacts HTTP/1.1\r\nx-api-key: {}", key.clear);
@@ -574,20 +580,18 @@ mod server {
         let body = |number: u32| format!("{{\"phone_number\":\"+1415555{number:04}\"}}");
         assert!(served.call(&create, &body(1)).starts_with("HTTP/1.1 201"));
         // The system refuses every write that would make a file larger than this.
-        let limit = |bytes: &str| {
-            let pid = served.child.id().to_string();
-            let set =
-                Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}")]).status();
-            assert!(set.expect("prlimit is there").success());
+        let limit = |bytes: Option<u64>| {
+            let limit = Rlimit { current: bytes, maximum: None };
+            prlimit(Some(served.pid()), Resource::Fsize, limit).expect("it runs");
         };
-        limit("4096:unlimited");
+        limit(Some(4096));
         let refused = served.call(&create, &body(2));
         assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
         assert!(refused.contains("INTERNAL_005"), "{refused}");
         assert!(served.call(&with_key("GET /v3/me"), "").starts_with("HTTP/1.1 200"));
         let list = served.call(&with_key("GET /v3/contacts"), "");
         assert!(list.contains("\"total_count\":1"), "nothing is half written: {list}");
-        limit("unlimited:unlimited");
+        limit(None);
         let made = served.call(&create, &body(2));
         assert!(made.starts_with("HTTP/1.1 201"), "it recovers by itself: {made}");
     }
