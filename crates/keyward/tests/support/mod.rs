@@ -14,7 +14,7 @@ use keyward::app::clock::HeldClock;
 use keyward::app::keys::{self, NewKey};
 use keyward::app::{Actor, App, Chance, Clock};
 use keyward::config::{LogFormat, Settings};
-use keyward::observe::log::Log;
+use keyward::observe::log::{Log, LogWriter};
 use keyward::server::{Running, Start};
 use keyward_core::account::{Account, AccountKind, Environment};
 use keyward_core::id::{AccountId, KeyId};
@@ -29,6 +29,7 @@ pub(crate) const BEGIN: UnixMillis = UnixMillis(1_704_067_200_000);
 /// A server that a test holds.
 pub(crate) struct TestServer {
     running: Option<Running>,
+    log_writer: Option<LogWriter>,
     pub(crate) clock: Arc<HeldClock>,
     pub(crate) account: Account,
     pub(crate) logged: Logged,
@@ -89,7 +90,7 @@ impl TestServer {
         change(&mut settings);
         let clock = Arc::new(HeldClock::at(BEGIN));
         let logged = Logged::default();
-        let running = run(&settings, &clock, &logged).await;
+        let (running, log_writer) = run(&settings, &clock, &logged).await;
         let new = NewAccount {
             name: String::from("Acme"),
             kind: AccountKind::Organization,
@@ -98,8 +99,8 @@ impl TestServer {
             description: None,
         };
         let account = accounts::create(&running.app, new).await.expect("the folder is new");
-        let running = Some(running);
-        Self { running, clock, account, logged, folder: Arc::new(folder), settings }
+        let (running, log_writer) = (Some(running), Some(log_writer));
+        Self { running, log_writer, clock, account, logged, folder: Arc::new(folder), settings }
     }
 
     pub(crate) fn app(&self) -> &App {
@@ -126,12 +127,16 @@ impl TestServer {
     /// Stops the server and starts another one on the same data, on a port of its own.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
-        self.running = Some(run(&self.settings, &self.clock, &self.logged).await);
+        let (running, log_writer) = run(&self.settings, &self.clock, &self.logged).await;
+        (self.running, self.log_writer) = (Some(running), Some(log_writer));
     }
 
     pub(crate) async fn stop(&mut self) {
         let running = self.running.take().expect("it runs");
         running.stop().await.expect("no part of it had panicked");
+        let log_writer = self.log_writer.take().expect("it runs");
+        // Everything is logged when this returns.
+        tokio::task::spawn_blocking(|| log_writer.join()).await.expect("no panic");
     }
 
     pub(crate) fn usual(&self) -> KeyOf {
@@ -189,16 +194,15 @@ impl TestServer {
     }
 }
 
-async fn run(settings: &Settings, clock: &Arc<HeldClock>, logged: &Logged) -> Running {
-    // The writer ends by itself when the last part of the server lets go of the log.
-    let (log, _) = Log::start(settings.log_format, Box::new(logged.clone()));
+async fn run(settings: &Settings, clock: &Arc<HeldClock>, logged: &Logged) -> (Running, LogWriter) {
+    let (log, log_writer) = Log::start(settings.log_format, Box::new(logged.clone()));
     let start = Start {
         settings: settings.clone(),
         clock: Clock::Held(Arc::clone(clock)),
         chance: Chance::counting(),
         log,
     };
-    Running::start(start).await.expect("the folder and the port are free")
+    (Running::start(start).await.expect("the folder and the port are free"), log_writer)
 }
 
 /// A request in the making.
