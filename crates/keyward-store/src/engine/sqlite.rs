@@ -32,6 +32,10 @@ const STATEMENTS_KEPT: usize = 64;
 /// How long to wait for another program that writes: an import of a million keys takes half as long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The most that the writer keeps of the file in memory: enough for the index of a few million
+/// digests, which an import reaches into at random.
+const WRITER_CACHE_KIB: i64 = 128 * 1024;
+
 /// Bounds of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -60,6 +64,7 @@ impl Engine {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         migrate::run(&mut connection, path, migrate::MIGRATIONS)?;
         if let Some(pages) = options.most_pages {
             connection.pragma_update(None, "max_page_count", pages)?;
