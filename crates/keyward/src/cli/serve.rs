@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Context as _;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -123,7 +122,7 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
     drop(log);
     drop(runtime);
     writer.join();
-    result.context("keyward serve").map_err(Failure::from)
+    result.map_err(Failure::from)
 }
 
 fn first_step(data_dir: &std::path::Path) -> String {

@@ -115,9 +115,12 @@ impl Running {
             chance: chance.clone(),
             reach: Reach::Here(Follower::new(Arc::clone(&verifier), reached)),
         });
-        let listener = TcpListener::bind(settings.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let listener = TcpListener::bind(settings.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}: choose another address or port with --listen",
+                settings.listen
+            )
+        })?;
         let address = listener.local_addr()?;
         let control = control::open(&settings.data_dir).with_context(|| {
             format!("cannot make the socket {} in the data folder", reach::SOCKET)

@@ -17,12 +17,15 @@ use std::time::Duration;
 use keyward_tower::Code;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// Read and thrown away before a connection is closed: at most this much,
 const LINGER_BYTES: usize = 32 << 20;
-/// for at most this long.
+/// for at most this long,
 const LINGER: Duration = Duration::from_secs(5);
+/// and no longer than until nothing has come for a while: a client that keeps an idle connection
+/// must not hold up the end of the server.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// Writes the answer to a request that could not be read: status line, headers and body.
 pub type Unreadable = Arc<dyn Fn(Code) -> Vec<u8> + Send + Sync>;
@@ -37,7 +40,7 @@ pin_project! {
         replaced: Option<(Vec<u8>, usize)>,
         is_shut: bool,
         lingered: usize,
-        linger: Option<Pin<Box<Sleep>>>,
+        linger: Option<(Pin<Box<Sleep>>, Instant)>,
     }
 }
 
@@ -127,18 +130,23 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Wire<T> {
         if !*this.is_shut {
             ready!(this.inner.as_mut().poll_shutdown(cx))?;
             *this.is_shut = true;
-            *this.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
+            *this.linger = Some((Box::pin(tokio::time::sleep(QUIET)), Instant::now() + LINGER));
         }
         let mut scrap = [0; 16 * 1024];
         while *this.lingered < LINGER_BYTES {
             let mut buffer = ReadBuf::new(&mut scrap);
             match this.inner.as_mut().poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => break,
-                Poll::Ready(Ok(())) => *this.lingered += buffer.filled().len(),
+                Poll::Ready(Ok(())) => {
+                    *this.lingered += buffer.filled().len();
+                    if let Some((timer, end)) = this.linger {
+                        timer.as_mut().reset((Instant::now() + QUIET).min(*end));
+                    }
+                }
                 Poll::Ready(Err(_)) => break,
                 Poll::Pending => {
-                    let timer = this.linger.as_mut();
-                    return timer.map_or(Poll::Ready(()), |timer| timer.as_mut().poll(cx)).map(Ok);
+                    let timer = this.linger.as_mut().map(|(timer, _)| timer.as_mut());
+                    return timer.map_or(Poll::Ready(()), |timer| timer.poll(cx)).map(Ok);
                 }
             }
         }
