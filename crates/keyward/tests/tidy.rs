@@ -53,13 +53,20 @@ fn every_file_says_what_it_holds_and_is_not_too_long() {
 
 #[test]
 fn nothing_unfinished_is_left() {
-    let marks = ["#[ignore", "should_panic", "todo!(", "unimplemented!(", "dbg!(", "FIXME", "XXX"];
+    // In two parts each, so that this file has none of them.
+    let marks = [
+        ("#[", "ignore"),
+        ("should", "_panic"),
+        ("todo", "!("),
+        ("unimplemented", "!("),
+        ("dbg", "!("),
+        ("FIX", "ME"),
+        ("XX", "X"),
+    ];
     for (name, text) in sources("crates") {
-        if name.ends_with("tests/tidy.rs") {
-            continue;
-        }
-        for mark in marks {
-            assert!(!text.contains(mark), "{name} has {mark}");
+        for (front, back) in marks {
+            let mark = format!("{front}{back}");
+            assert!(!text.contains(&mark), "{name} has {mark}");
         }
     }
 }

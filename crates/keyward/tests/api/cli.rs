@@ -9,21 +9,21 @@ use serde_json::{Value, json};
 use crate::support::{TestKey, TestServer};
 
 /// The program on a data folder of its own.
-struct Shell {
+pub(crate) struct Shell {
     folder: tempfile::TempDir,
     data_dir: PathBuf,
 }
 
 /// What a command left behind.
 #[derive(Debug)]
-struct Ended {
+pub(crate) struct Ended {
     code: i32,
     out: String,
     err: String,
 }
 
 impl Shell {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data_dir = folder.path().join("data");
         Self { folder, data_dir }
@@ -33,7 +33,7 @@ impl Shell {
         Self { data_dir: data_dir.to_owned(), ..Self::new() }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
         // No setting of whoever runs the tests must reach them.
         command.env_clear().current_dir(self.folder.path());
@@ -41,7 +41,7 @@ impl Shell {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         self.run_with(arguments, b"")
     }
 
@@ -60,18 +60,18 @@ impl Shell {
     }
 
     /// Runs a command that must succeed, with `--json`.
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let ended = self.run(&[arguments, &["--json"]].concat());
         assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
         serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
     }
 
-    fn set_up(&self) {
+    pub(crate) fn set_up(&self) {
         let ended = self.run_with(&SETUP, b"correct horse battery staple\n");
         assert_eq!(ended.code, 0, "{ended:?}");
     }
 
-    fn issue(&self, more: &[&str]) -> (TestKey, Value) {
+    pub(crate) fn issue(&self, more: &[&str]) -> (TestKey, Value) {
         let arguments =
             [&["keys", "create", "--name", "job", "--environment", "production"], more].concat();
         let issued = self.json(&arguments);
@@ -450,149 +450,4 @@ fn a_database_of_a_newer_version_and_what_is_no_database_are_refused() {
     let ended = shell.run(&["accounts", "list"]);
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("damaged or no database"), "{ended:?}");
-}
-
-mod server {
-    //! The program as a server, in a process of its own.
-
-    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-    use std::net::TcpStream;
-    use std::process::{Child, ChildStderr, Stdio};
-
-    use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
-
-    use super::Shell;
-
-    struct Served {
-        child: Child,
-        log: BufReader<ChildStderr>,
-        address: String,
-    }
-
-    impl Served {
-        fn start(shell: &Shell) -> Self {
-            let mut command = shell.command(&["serve", "--listen", "127.0.0.1:0"]);
-            let mut child = command.stderr(Stdio::piped()).spawn().expect("the program is built");
-            let mut log = BufReader::new(child.stderr.take().expect("it is piped"));
-            let mut line = String::new();
-            log.read_line(&mut line).expect("it writes text");
-            let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
-            let address = address.unwrap_or_else(|| panic!("it says where it listens: {line}"));
-            Self { address: address.to_owned(), child, log }
-        }
-
-        fn call(&self, head: &str, body: &str) -> String {
-            let mut stream = TcpStream::connect(&self.address).expect("it listens");
-            let length = body.len();
-            let request = format!(
-                "{head}\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
-                 content-length: {length}\r\n\r\n{body}"
-            );
-            stream.write_all(request.as_bytes()).expect("it reads");
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).expect("it answers");
-            answer
-        }
-
-        fn pid(&self) -> Pid {
-            let id = i32::try_from(self.child.id()).expect("a process number is small");
-            Pid::from_raw(id).expect("and not 0")
-        }
-
-        fn signal(&self, signal: Signal) {
-            kill_process(self.pid(), signal).expect("it runs");
-        }
-    }
-
-    impl Drop for Served {
-        fn drop(&mut self) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-
-    #[test]
-    fn it_says_where_it_listens_and_what_comes_next_and_stops_on_a_signal() {
-        let shell = Shell::new();
-        let mut served = Served::start(&shell);
-        let mut line = String::new();
-        served.log.read_line(&mut line).expect("it writes text");
-        assert!(
-            line.contains("there is no account yet") && line.contains("setup --account"),
-            "{line}"
-        );
-        // A request in flight when the signal comes is answered.
-        let mut stream = TcpStream::connect(&served.address).expect("it listens");
-        let head = "GET /v3/me HTTP/1.1\r\nhost: x\r\n";
-        stream.write_all(head.as_bytes()).expect("it reads");
-        assert!(
-            served.call("GET /healthcheck HTTP/1.1", "").contains("ok\n"),
-            "it has read the head"
-        );
-        served.signal(Signal::TERM);
-        loop {
-            line.clear();
-            assert_ne!(served.log.read_line(&mut line).expect("it writes text"), 0);
-            if line.contains("stopping") {
-                break;
-            }
-        }
-        stream.write_all(b"\r\n").expect("it still reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        assert!(answer.starts_with("HTTP/1.1 401 Unauthorized"), "{answer}");
-        let status = served.child.wait().expect("it was started");
-        assert_eq!(status.code(), Some(0));
-        assert!(TcpStream::connect(&served.address).is_err(), "nobody listens any more");
-    }
-
-    #[test]
-    fn nothing_acknowledged_is_lost_when_it_is_killed() {
-        let shell = Shell::new();
-        shell.set_up();
-        let (key, _) = shell.issue(&[]);
-        let (revoked, _) = shell.issue(&[]);
-        let served = Served::start(&shell);
-        let head = format!("POST /v3/contacts HTTP/1.1\r\nx-api-key: {}", key.clear);
-        for number in 0..20 {
-            let body = format!("{{\"phone_number\":\"+1415555{number:04}\"}}");
-            let answer = served.call(&head, &body);
-            assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
-        }
-        shell.json(&["keys", "revoke", &revoked.id.to_string()]);
-        served.signal(Signal::KILL);
-        drop(served);
-        let served = Served::start(&shell);
-        let list = format!("GET /v3/contacts HTTP/1.1\r\nx-api-key: {}", key.clear);
-        assert!(served.call(&list, "").contains("\"total_count\":20"));
-        let me = format!("GET /v3/me HTTP/1.1\r\nx-api-key: {}", revoked.clear);
-        assert!(served.call(&me, "").starts_with("HTTP/1.1 401"));
-    }
-
-    #[test]
-    fn a_disk_without_room_refuses_changes_while_keys_are_checked_and_reads_go_on() {
-        let shell = Shell::new();
-        shell.set_up();
-        let (key, _) = shell.issue(&[]);
-        let served = Served::start(&shell);
-        let with_key = |line: &str| format!("{line} HTTP/1.1\r\nx-api-key: {}", key.clear);
-        let create = with_key("POST /v3/contacts");
-        let body = |number: u32| format!("{{\"phone_number\":\"+1415555{number:04}\"}}");
-        assert!(served.call(&create, &body(1)).starts_with("HTTP/1.1 201"));
-        // The system refuses every write that would make a file larger than this.
-        let limit = |bytes: Option<u64>| {
-            let limit = Rlimit { current: bytes, maximum: None };
-            prlimit(Some(served.pid()), Resource::Fsize, limit).expect("it runs");
-        };
-        limit(Some(4096));
-        let refused = served.call(&create, &body(2));
-        assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
-        assert!(refused.contains("INTERNAL_005"), "{refused}");
-        assert!(served.call(&with_key("GET /v3/me"), "").starts_with("HTTP/1.1 200"));
-        let list = served.call(&with_key("GET /v3/contacts"), "");
-        assert!(list.contains("\"total_count\":1"), "nothing is half written: {list}");
-        limit(None);
-        let made = served.call(&create, &body(2));
-        assert!(made.starts_with("HTTP/1.1 201"), "it recovers by itself: {made}");
-    }
 }

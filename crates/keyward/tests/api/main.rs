@@ -9,3 +9,4 @@ mod contacts;
 mod http;
 mod limits;
 mod operations;
+mod serve;
