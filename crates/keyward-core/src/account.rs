@@ -3,6 +3,8 @@
 use crate::id::AccountId;
 use crate::time::UnixMillis;
 
+/// An enumeration whose variants are words: in JSON, in the database and on the command line.
+#[macro_export]
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -31,7 +33,7 @@ macro_rules! words {
         }
     };
 }
-pub(crate) use words;
+pub use words;
 
 words! {
     /// Which of an account's two worlds a key belongs to. Contract 4.

@@ -78,4 +78,8 @@ ids! {
     UserId
     /// A contact of an account.
     ContactId
+    /// A session of a member. Safe to show; what opens it is a token of its own.
+    SessionId
+    /// An alert.
+    AlertId
 }

@@ -11,6 +11,7 @@
 
 pub mod account;
 pub mod address;
+pub mod chain;
 pub mod digest;
 pub mod guesses;
 pub mod id;
@@ -18,6 +19,7 @@ pub mod index;
 pub mod key;
 pub mod permission;
 pub mod record;
+pub mod role;
 pub mod secret;
 mod slab;
 pub mod time;

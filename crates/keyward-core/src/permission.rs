@@ -41,6 +41,20 @@ impl Permission {
         }
     }
 
+    /// In plain words, for the page where permissions are chosen.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::ContactsRead => "Read contacts and their message summaries",
+            Self::ContactsWrite => "Create, change and delete contacts",
+            Self::UsersRead => "Read the members of the account",
+            Self::UsersWrite => "Invite members, change their roles, remove them",
+            Self::WebhooksRead => "Read webhooks and their deliveries",
+            Self::WebhooksWrite => "Create, change, test and delete webhooks",
+            Self::WebhooksRotateSecret => "Rotate the signing secrets of webhooks",
+        }
+    }
+
     const fn bit(self) -> u32 {
         1 << self as u32
     }
@@ -106,6 +120,17 @@ impl PermissionSet {
     #[must_use]
     pub const fn contains(self, permission: Permission) -> bool {
         self.0 & permission.bit() != 0
+    }
+
+    #[must_use]
+    pub const fn without(self, permission: Permission) -> Self {
+        Self(self.0 & !permission.bit())
+    }
+
+    /// True if `other` holds all of these.
+    #[must_use]
+    pub const fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
     }
 
     /// The members, in the order in which they are shown.

@@ -15,13 +15,24 @@ use crate::changes::next_revision;
 use crate::error::StoreError;
 use crate::tx::{Row, Tx, Value};
 
+/// The columns that [`key`] reads, in its order.
+macro_rules! columns {
+    () => {
+        concat!(
+            "k.id, a.id, k.digest, k.hint, k.name, k.environment, k.permissions,",
+            " k.networks, k.created_at, k.created_by, k.expires_at, k.disabled_at, k.disabled_by,",
+            " k.revoked_at, k.revoked_by, k.rotated_at, k.rotated_by, k.successor,",
+            " k.grace_ends_at, k.last_used_at, k.last_used_address, k.last_used_client"
+        )
+    };
+}
+pub(crate) use columns;
+
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT k.id, a.id, k.digest, k.hint, k.name, k.environment, k.permissions,",
-            " k.networks, k.created_at, k.created_by, k.expires_at, k.disabled_at, k.disabled_by,",
-            " k.revoked_at, k.revoked_by, k.rotated_at, k.rotated_by, k.successor,",
-            " k.grace_ends_at, k.last_used_at, k.last_used_address, k.last_used_client",
+            "SELECT ",
+            columns!(),
             " FROM keys k JOIN accounts a ON a.number = k.account ",
             $rest
         )
@@ -70,7 +81,7 @@ fn networks_text(networks: &[IpNet]) -> String {
     serde_json::Value::from(texts).to_string()
 }
 
-fn key(row: &Row<'_>) -> Result<KeyRecord, StoreError> {
+pub(crate) fn key(row: &Row<'_>) -> Result<KeyRecord, StoreError> {
     Ok(KeyRecord {
         id: KeyId::from_bytes(row.bytes(0)?),
         account: AccountId::from_bytes(row.bytes(1)?),

@@ -8,13 +8,18 @@
 //! `synchronous=FULL`). Waiting writers share one commit; none is answered before it.
 
 pub mod accounts;
+pub mod alerts;
+pub mod audit;
 pub mod changes;
 pub mod contacts;
 mod engine;
 mod error;
 mod files;
+pub mod key_list;
 pub mod keys;
 mod migrate;
+pub mod requests;
+pub mod sessions;
 mod tx;
 pub mod usage;
 pub mod users;

@@ -8,8 +8,10 @@ use crate::error::StoreError;
 use crate::files::open_private;
 
 /// All migrations in order; the first is number 1. One that was released is never edited.
-pub(crate) const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/sqlite/0001_accounts_keys_contacts_usage.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/sqlite/0001_accounts_keys_contacts_usage.sql"),
+    include_str!("../migrations/sqlite/0002_people_audit_requests_alerts.sql"),
+];
 
 /// Brings a database to the newest version.
 ///

@@ -65,6 +65,12 @@ impl<'a> From<&'a String> for Value<'a> {
     }
 }
 
+impl<'a> From<&'a Vec<u8>> for Value<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Self::Blob(bytes)
+    }
+}
+
 impl<'a, const N: usize> From<&'a [u8; N]> for Value<'a> {
     fn from(bytes: &'a [u8; N]) -> Self {
         Self::Blob(bytes)
@@ -129,6 +135,13 @@ impl Row<'_> {
     ) -> Result<Option<[u8; N]>, StoreError> {
         let bytes = self.value(column)?.as_blob_or_null().map_err(|_| Self::unexpected(column))?;
         bytes.map(|bytes| bytes.try_into().map_err(|_| Self::unexpected(column))).transpose()
+    }
+
+    /// # Errors
+    /// If it is neither bytes nor null.
+    pub fn maybe_blob(&self, column: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        let bytes = self.value(column)?.as_blob_or_null().map_err(|_| Self::unexpected(column))?;
+        Ok(bytes.map(<[u8]>::to_vec))
     }
 
     /// # Errors

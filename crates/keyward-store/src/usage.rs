@@ -1,7 +1,7 @@
 //! Requests by key, hour, class and outcome; and when a key was last used.
 
-use keyward_core::account::RateClass;
-use keyward_core::id::KeyId;
+use keyward_core::account::{Environment, RateClass};
+use keyward_core::id::{AccountId, KeyId};
 use keyward_core::record::LastUse;
 use keyward_core::usage::Outcome;
 
@@ -44,8 +44,128 @@ pub fn add(
                 i64::try_from(row.requests).unwrap_or(i64::MAX).into(),
             ],
         )?;
+        sum_up(tx, row)?;
     }
     last_uses.iter().try_for_each(|(key, last_use)| keys::put_last_use(tx, *key, last_use))
+}
+
+/// Adds to the sums of which charts are made.
+fn sum_up(tx: &mut Tx<'_>, row: &UsageRow) -> Result<(), StoreError> {
+    let key = row.key.as_ref().map(KeyId::as_bytes);
+    let requests = i64::try_from(row.requests).unwrap_or(i64::MAX);
+    tx.execute(
+        "INSERT INTO account_hours (account, hour, outcome, requests)
+         VALUES (coalesce((SELECT account FROM keys WHERE id = ?1), 0), ?2, ?3, ?4)
+         ON CONFLICT (account, hour, outcome) DO UPDATE SET requests = requests + excluded.requests",
+        &[key.into(), row.hour.into(), row.outcome.as_str().into(), requests.into()],
+    )?;
+    let refused = if is_refusal(row.outcome) { requests } else { 0 };
+    tx.execute(
+        "INSERT INTO key_days (account, day, key, requests, refused)
+         SELECT account, ?2, number, ?3, ?4 FROM keys WHERE id = ?1
+         ON CONFLICT (account, day, key) DO UPDATE SET requests = requests + excluded.requests,
+             refused = refused + excluded.refused",
+        &[key.into(), row.hour.div_euclid(24).into(), requests.into(), refused.into()],
+    )?;
+    Ok(())
+}
+
+/// True for what the door refused; what a handler refused was let in.
+#[must_use]
+pub const fn is_refusal(outcome: Outcome) -> bool {
+    !matches!(outcome, Outcome::Ok | Outcome::Invalid | Outcome::Failed)
+}
+
+/// Requests of an hour that ended alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HourSum {
+    pub hour: i64,
+    pub outcome: Outcome,
+    pub requests: u64,
+}
+
+fn hour_sum(row: &Row<'_>) -> Result<HourSum, StoreError> {
+    Ok(HourSum {
+        hour: row.int(0)?,
+        outcome: row.word(1, Outcome::from_text)?,
+        requests: u64::try_from(row.int(2)?).unwrap_or(0),
+    })
+}
+
+/// The requests of an account since an hour; of nobody known if there is no account.
+///
+/// # Errors
+/// What the engine reports.
+pub fn hours_of_account(
+    tx: &mut Tx<'_>,
+    account: Option<AccountId>,
+    from_hour: i64,
+) -> Result<Vec<HourSum>, StoreError> {
+    tx.query(
+        "SELECT hour, outcome, requests FROM account_hours
+         WHERE account = coalesce((SELECT number FROM accounts WHERE id = ?1), 0) AND hour >= ?2
+         ORDER BY hour",
+        &[account.as_ref().map(AccountId::as_bytes).into(), from_hour.into()],
+        hour_sum,
+    )
+}
+
+/// The requests of a key since an hour, all classes together.
+///
+/// # Errors
+/// What the engine reports.
+pub fn hours_of_key(
+    tx: &mut Tx<'_>,
+    key: KeyId,
+    from_hour: i64,
+) -> Result<Vec<HourSum>, StoreError> {
+    tx.query(
+        "SELECT hour, outcome, sum(requests) FROM usage_hours
+         WHERE key = (SELECT number FROM keys WHERE id = ?1) AND hour >= ?2
+         GROUP BY hour, outcome ORDER BY hour",
+        &[key.as_bytes().into(), from_hour.into()],
+        hour_sum,
+    )
+}
+
+/// A key with what it was used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Busy {
+    pub key: KeyId,
+    pub name: String,
+    pub environment: Environment,
+    pub requests: u64,
+    pub refused: u64,
+}
+
+/// The busiest keys of an account since a day.
+///
+/// # Errors
+/// What the engine reports.
+pub fn busiest(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    from_day: i64,
+    only_test_or_shared: bool,
+    most: u32,
+) -> Result<Vec<Busy>, StoreError> {
+    tx.query(
+        "SELECT k.id, k.name, k.environment, sum(d.requests) AS n, sum(d.refused)
+         FROM key_days d JOIN keys k ON k.number = d.key
+         WHERE d.account = (SELECT number FROM accounts WHERE id = ?1) AND d.day >= ?2
+             AND (?3 = 0 OR k.environment = 'test' OR k.is_shared = 1)
+         GROUP BY d.key ORDER BY n DESC LIMIT ?4",
+        &[account.as_bytes().into(), from_day.into(), only_test_or_shared.into(), most.into()],
+        |row| {
+            Ok(Busy {
+                key: KeyId::from_bytes(row.bytes(0)?),
+                name: row.text(1)?.to_owned(),
+                environment: row.word(2, Environment::from_text)?,
+                requests: u64::try_from(row.int(3)?).unwrap_or(0),
+                refused: u64::try_from(row.int(4)?).unwrap_or(0),
+            })
+        },
+    )
 }
 
 /// What a key was used for since an hour.

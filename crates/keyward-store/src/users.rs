@@ -3,45 +3,11 @@
 use std::fmt;
 
 use keyward_core::id::{AccountId, UserId};
+use keyward_core::role::{Role, UserStatus};
 use keyward_core::time::UnixMillis;
 
 use crate::error::StoreError;
-use crate::tx::Tx;
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($variant),* }
-
-        impl $name {
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),* }
-            }
-
-            #[must_use]
-            pub fn from_text(text: &str) -> Option<Self> {
-                match text { $($word => Some(Self::$variant),)* _ => None }
-            }
-        }
-    };
-}
-
-words! {
-    /// What a member may do. Contract 10.
-    Role { Owner = "owner", Admin = "admin", Developer = "developer", Billing = "billing" }
-}
-
-words! {
-    /// Whether a member can sign in. Sources 8.3.
-    UserStatus {
-        Active = "active",
-        Invited = "invited",
-        Suspended = "suspended",
-        Rejected = "rejected",
-    }
-}
+use crate::tx::{Row, Tx};
 
 /// A member of an account.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,6 +21,10 @@ pub struct User {
     /// Argon2id; never shown.
     pub password_hash: Option<String>,
     pub created_at: UnixMillis,
+    /// The secret of the authenticator app, sealed; `None` without a second factor.
+    pub totp: Option<Vec<u8>>,
+    /// The last step of the authenticator app that was used: none is good twice.
+    pub totp_step: i64,
 }
 
 impl fmt::Debug for User {
@@ -64,6 +34,32 @@ impl fmt::Debug for User {
             .field("role", &self.role)
             .finish_non_exhaustive()
     }
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT u.id, a.id, u.name, u.email, u.role, u.status, u.password_hash, u.created_at,",
+            " u.totp_secret, u.totp_step",
+            " FROM users u JOIN accounts a ON a.number = u.account ",
+            $rest
+        )
+    };
+}
+
+fn user(row: &Row<'_>) -> Result<User, StoreError> {
+    Ok(User {
+        id: UserId::from_bytes(row.bytes(0)?),
+        account: AccountId::from_bytes(row.bytes(1)?),
+        name: row.text(2)?.to_owned(),
+        email: row.text(3)?.to_owned(),
+        role: row.word(4, Role::from_text)?,
+        status: row.word(5, UserStatus::from_text)?,
+        password_hash: row.maybe_text(6)?,
+        created_at: row.at(7)?,
+        totp: row.maybe_blob(8)?,
+        totp_step: row.maybe_int(9)?.unwrap_or(0),
+    })
 }
 
 /// Adds a member.
@@ -88,26 +84,106 @@ pub fn insert(tx: &mut Tx<'_>, user: &User) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Writes what may change of a member.
+///
+/// # Errors
+/// `Conflict(UserEmail)` if the account has another member with this address.
+pub fn put(tx: &mut Tx<'_>, user: &User) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE users SET name = ?2, email = ?3, role = ?4, status = ?5, password_hash = ?6,
+             totp_secret = ?7, totp_step = ?8
+         WHERE id = ?1",
+        &[
+            user.id.as_bytes().into(),
+            (&user.name).into(),
+            (&user.email).into(),
+            user.role.as_str().into(),
+            user.status.as_str().into(),
+            user.password_hash.as_ref().into(),
+            user.totp.as_ref().into(),
+            user.totp_step.into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// # Errors
+/// What the engine reports.
+pub fn find(tx: &mut Tx<'_>, id: UserId) -> Result<Option<User>, StoreError> {
+    tx.query_one(select!("WHERE u.id = ?1"), &[id.as_bytes().into()], user)
+}
+
+/// All members with an address, in whatever account; letter case does not matter.
+///
+/// # Errors
+/// What the engine reports.
+pub fn with_email(tx: &mut Tx<'_>, email: &str) -> Result<Vec<User>, StoreError> {
+    tx.query(select!("WHERE u.email = ?1 ORDER BY u.number LIMIT 8"), &[email.into()], user)
+}
+
+/// The members of an account: the owner, then by when they came.
+///
+/// # Errors
+/// What the engine reports.
+pub fn of_account(tx: &mut Tx<'_>, account: AccountId) -> Result<Vec<User>, StoreError> {
+    let sql = select!("WHERE a.id = ?1 ORDER BY u.role <> 'owner', u.number");
+    tx.query(sql, &[account.as_bytes().into()], user)
+}
+
 /// The owner of an account.
 ///
 /// # Errors
 /// What the engine reports.
 pub fn owner_of(tx: &mut Tx<'_>, account: AccountId) -> Result<Option<User>, StoreError> {
-    tx.query_one(
-        "SELECT u.id, u.name, u.email, u.role, u.status, u.password_hash, u.created_at
-         FROM users u JOIN accounts a ON a.number = u.account
-         WHERE a.id = ?1 AND u.role = 'owner'",
+    let sql = select!("WHERE a.id = ?1 AND u.role = 'owner'");
+    tx.query_one(sql, &[account.as_bytes().into()], user)
+}
+
+/// Removes a member with the sessions, links and codes; the name is kept for what the member made.
+///
+/// # Errors
+/// What the engine reports.
+pub fn remove(tx: &mut Tx<'_>, id: UserId, at: UnixMillis) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO former_users (id, account, name, email, removed_at)
+         SELECT id, account, name, email, ?2 FROM users WHERE id = ?1",
+        &[id.as_bytes().into(), at.into()],
+    )?;
+    for sql in [
+        "DELETE FROM sessions WHERE user = ?1",
+        "DELETE FROM links WHERE user = ?1",
+        "DELETE FROM recovery_codes WHERE user = ?1",
+        "DELETE FROM users WHERE id = ?1",
+    ] {
+        tx.execute(sql, &[id.as_bytes().into()])?;
+    }
+    Ok(())
+}
+
+/// A name to show for a member, and whether that member is still one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub id: UserId,
+    pub name: String,
+    pub is_former: bool,
+}
+
+/// The names of all members an account has and had.
+///
+/// # Errors
+/// What the engine reports.
+pub fn names_of(tx: &mut Tx<'_>, account: AccountId) -> Result<Vec<Named>, StoreError> {
+    tx.query(
+        "SELECT u.id, u.name, 0 FROM users u JOIN accounts a ON a.number = u.account WHERE a.id = ?1
+         UNION ALL
+         SELECT f.id, f.name, 1 FROM former_users f JOIN accounts a ON a.number = f.account
+         WHERE a.id = ?1",
         &[account.as_bytes().into()],
         |row| {
-            Ok(User {
+            Ok(Named {
                 id: UserId::from_bytes(row.bytes(0)?),
-                account,
                 name: row.text(1)?.to_owned(),
-                email: row.text(2)?.to_owned(),
-                role: row.word(3, Role::from_text)?,
-                status: row.word(4, UserStatus::from_text)?,
-                password_hash: row.maybe_text(5)?,
-                created_at: row.at(6)?,
+                is_former: row.int(2)? != 0,
             })
         },
     )

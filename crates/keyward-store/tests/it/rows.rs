@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use keyward_core::account::{AccountKind, AccountState, Environment, RateClass};
 use keyward_core::id::UserId;
 use keyward_core::record::{KeyRecord, LastUse, Mark};
+use keyward_core::role::{Role, UserStatus};
 use keyward_core::time::UnixMillis;
 use keyward_core::usage::Outcome;
 use keyward_store::contacts::{self, Contact, ContactFilter, Scope};
 use keyward_store::keys::KeyFilter;
 use keyward_store::usage::{self, UsageRow};
-use keyward_store::users::{self, Role, User, UserStatus};
+use keyward_store::users::{self, User};
 use keyward_store::{Constraint, StoreError, accounts, changes, keys};
 use proptest::prelude::*;
 
@@ -54,6 +55,8 @@ fn a_user_comes_out_as_it_went_in_and_its_hash_is_not_shown() {
         status: UserStatus::Active,
         password_hash: Some(String::from("$argon2id$secret")),
         created_at: UnixMillis(3),
+        totp: None,
+        totp_step: 0,
     };
     assert!(!format!("{owner:?}").contains("argon2id"));
     let stored = owner.clone();

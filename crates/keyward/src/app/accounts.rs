@@ -1,17 +1,22 @@
 //! Accounts: the first one with its owner, others, their state and limits.
 
-use argon2::password_hash::PasswordHasher as _;
 use keyward_core::account::{Account, AccountKind, AccountState, OwnLimits, RateClass};
 use keyward_core::id::AccountId;
+use keyward_core::role::{Role, UserStatus};
+use keyward_core::time::{DAY_MILLIS, UnixMillis};
 use keyward_core::window::HIGHEST_LIMIT;
-use keyward_store::users::{Role, User, UserStatus};
-use keyward_store::{Constraint, StoreError, accounts, users};
+use keyward_store::sessions::{self, LinkKind};
+use keyward_store::users::User;
+use keyward_store::{Constraint, StoreError, Tx, accounts, users};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{App, AppError, Resource, chance, check_name};
+use super::audit::{Trail, account_target};
+use super::tokens::{Token, digest_of};
+use super::{Actor, App, AppError, Resource, check_name};
 
-/// Passwords shorter than this are refused.
-pub const SHORTEST_PASSWORD: usize = 12;
+/// How long the link that sets up the first account is good.
+pub const SETUP_LINK_MILLIS: i64 = DAY_MILLIS;
 const LONGEST_NAME: usize = 100;
 
 /// The first account and who owns it.
@@ -32,20 +37,56 @@ pub struct NewAccount {
     pub description: Option<String>,
 }
 
-/// Makes the first account, an organization, and its owner.
+/// A link with which somebody at a browser sets up the first account; earlier ones end. `None` if
+/// there is an account already.
+///
+/// # Errors
+/// If the store cannot write.
+pub async fn setup_link(app: &App) -> Result<Option<(Token, UnixMillis)>, AppError> {
+    let (token, at) = (Token::new(), app.clock.wall());
+    let (digest, ends_at) = (token.digest(), at + SETUP_LINK_MILLIS);
+    let is_made = app
+        .store
+        .write(move |tx| {
+            if accounts::count(tx)? > 0 {
+                return Ok(false);
+            }
+            sessions::insert_link(tx, &digest, LinkKind::Setup, None, at, ends_at)?;
+            Ok::<_, AppError>(true)
+        })
+        .await?;
+    Ok(is_made.then_some((token, ends_at)))
+}
+
+/// True if a setup link still works.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn is_setup_link(app: &App, token: &str) -> Result<bool, AppError> {
+    let (digest, now) = (digest_of(token), app.clock.wall());
+    app.store
+        .read(move |tx| {
+            Ok(accounts::count(tx)? == 0
+                && sessions::find_link(tx, &digest, LinkKind::Setup, now)?.is_some())
+        })
+        .await
+}
+
+/// Makes the first account, an organization, and its owner; with the token of a setup link if
+/// somebody at a browser asks.
 ///
 /// # Errors
 /// If there is an account already, or something of it makes no sense.
-pub async fn set_up(app: &App, setup: Setup) -> Result<Account, AppError> {
+pub async fn set_up(
+    app: &App,
+    setup: Setup,
+    token: Option<&str>,
+) -> Result<(Account, User), AppError> {
     let name = check_name("account", &setup.account, LONGEST_NAME)?;
     let owner_name = check_name("owner_name", &setup.owner_name, LONGEST_NAME)?;
     let email = check_email("owner_email", &setup.owner_email)?;
-    if setup.password.chars().count() < SHORTEST_PASSWORD {
-        let sentence = format!("must have at least {SHORTEST_PASSWORD} characters");
-        return Err(AppError::invalid("password", sentence));
-    }
-    let password_hash = hash_password(&setup.password)?;
-    drop(setup.password);
+    let password_hash = app.passwords.hash("password", setup.password).await?;
+    let digest = token.map(digest_of);
     let at = app.clock.wall();
     let account = Account {
         id: app.new_account_id(at),
@@ -68,28 +109,50 @@ pub async fn set_up(app: &App, setup: Setup) -> Result<Account, AppError> {
         status: UserStatus::Active,
         password_hash: Some(password_hash),
         created_at: at,
+        totp: None,
+        totp_step: 0,
     };
-    let made = account.clone();
+    let made = (account.clone(), owner.clone());
     app.store
         .write(move |tx| {
             if accounts::count(tx)? > 0 {
                 let rule = "there is an account already; 'keyward accounts create' makes another";
                 return Err(AppError::Forbidden(rule.to_owned()));
             }
+            if let Some(digest) = digest {
+                sessions::find_link(tx, &digest, LinkKind::Setup, at)?
+                    .ok_or(AppError::NotFound(Resource::Link))?;
+            }
+            sessions::end_links(tx, LinkKind::Setup, None)?;
             accounts::insert(tx, &account)?;
             users::insert(tx, &owner)?;
-            Ok(())
+            let details = json!({ "owner": owner.name, "email": owner.email });
+            Ok(tell(tx, at, &Actor::Operator, "account.set_up", &account, details)?)
         })
         .await?;
     app.put_in_force().await?;
     Ok(made)
 }
 
+fn tell(
+    tx: &mut Tx<'_>,
+    at: UnixMillis,
+    actor: &Actor,
+    action: &'static str,
+    account: &Account,
+    details: Value,
+) -> Result<(), StoreError> {
+    let target = account_target(account.id);
+    let (id, label) = (Some(account.id), &account.name);
+    Trail { at, account: id, actor, action, target, label, details }.append(tx)
+}
+
 /// Makes an account.
 ///
 /// # Errors
 /// If the name is taken, or something of it makes no sense.
-pub async fn create(app: &App, new: NewAccount) -> Result<Account, AppError> {
+pub async fn create(app: &App, actor: &Actor, new: NewAccount) -> Result<Account, AppError> {
+    let actor = *actor;
     let at = app.clock.wall();
     if (new.kind == AccountKind::Profile) != new.organization.is_some() {
         let sentence = "a profile, and nothing else, belongs to an organization";
@@ -125,7 +188,11 @@ pub async fn create(app: &App, new: NewAccount) -> Result<Account, AppError> {
                 Err(StoreError::Conflict(Constraint::AccountName)) => Err(AppError::Taken(
                     format!("there is an account named '{}' already", account.name),
                 )),
-                other => Ok(other?),
+                other => {
+                    other?;
+                    let details = json!({ "kind": account.kind.as_str() });
+                    Ok(tell(tx, at, &actor, "account.created", &account, details)?)
+                }
             }
         })
         .await?;
@@ -162,8 +229,14 @@ pub async fn find(app: &App, id_or_name: &str) -> Result<Account, AppError> {
 ///
 /// # Errors
 /// If there is no such account or it is in that state already.
-pub async fn set_state(app: &App, id: AccountId, state: AccountState) -> Result<Account, AppError> {
-    change(app, id, move |account| {
+pub async fn set_state(
+    app: &App,
+    actor: &Actor,
+    id: AccountId,
+    state: AccountState,
+) -> Result<Account, AppError> {
+    let details = json!({ "state": state.as_str() });
+    change(app, actor, id, "account.state_changed", details, move |account| {
         if account.state == state {
             return Err(AppError::Forbidden(format!("{} is {state} already", account.name)));
         }
@@ -179,6 +252,7 @@ pub async fn set_state(app: &App, id: AccountId, state: AccountState) -> Result<
 /// If there is no such account or the limit is 0 or beyond what a window can count.
 pub async fn set_limit(
     app: &App,
+    actor: &Actor,
     id: AccountId,
     class: RateClass,
     limit: Option<u32>,
@@ -187,7 +261,8 @@ pub async fn set_limit(
         let sentence = format!("must be between 1 and {HIGHEST_LIMIT} requests a minute");
         return Err(AppError::invalid("limit", sentence));
     }
-    change(app, id, move |account| {
+    let details = json!({ "class": class.as_str(), "limit": limit });
+    change(app, actor, id, "account.limit_changed", details, move |account| {
         match class {
             RateClass::Standard => account.limits.standard = limit,
             RateClass::Sensitive => account.limits.sensitive = limit,
@@ -200,9 +275,13 @@ pub async fn set_limit(
 
 async fn change(
     app: &App,
+    actor: &Actor,
     id: AccountId,
+    action: &'static str,
+    details: Value,
     change: impl FnOnce(&mut Account) -> Result<(), AppError> + Send + 'static,
 ) -> Result<Account, AppError> {
+    let (actor, at) = (*actor, app.clock.wall());
     let account = app
         .store
         .write(move |tx| {
@@ -210,6 +289,7 @@ async fn change(
             let mut account = found.ok_or(AppError::NotFound(Resource::Account))?;
             change(&mut account)?;
             accounts::put(tx, &account)?;
+            tell(tx, at, &actor, action, &account, details)?;
             Ok::<_, AppError>(account)
         })
         .await?;
@@ -226,7 +306,7 @@ pub async fn profiles_of(app: &App, organization: AccountId) -> Result<Vec<Accou
 }
 
 /// The form only: whether mail arrives is found out by sending one.
-fn check_email(field: &str, email: &str) -> Result<String, AppError> {
+pub(crate) fn check_email(field: &str, email: &str) -> Result<String, AppError> {
     let email = email.trim();
     let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '@';
     let is_right = email.len() <= 254
@@ -243,15 +323,4 @@ fn check_email(field: &str, email: &str) -> Result<String, AppError> {
     } else {
         Err(AppError::invalid(field, "must be an e-mail address, such as ada@example.com"))
     }
-}
-
-/// Argon2id with 19 MiB and two passes, as OWASP advises.
-fn hash_password(password: &Zeroizing<String>) -> Result<String, AppError> {
-    let params = argon2::Params::new(19 * 1024, 2, 1, None).map_err(|e| e.to_string());
-    let params = params.map_err(AppError::internal)?;
-    let argon = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
-    let hash = argon
-        .hash_password_with_salt(password.as_bytes(), &chance::salt())
-        .map_err(|error| AppError::internal(error.to_string()))?;
-    Ok(hash.to_string())
 }

@@ -56,7 +56,13 @@ impl Chance {
 /// Sixteen bytes for a new key, straight from the system's random source. Contract 2.
 #[must_use]
 pub fn key_bytes() -> Zeroizing<[u8; 16]> {
-    let mut bytes = Zeroizing::new([0; 16]);
+    secret_bytes()
+}
+
+/// Bytes that nobody can guess, straight from the system's random source.
+#[must_use]
+pub fn secret_bytes<const N: usize>() -> Zeroizing<[u8; N]> {
+    let mut bytes = Zeroizing::new([0; N]);
     draw(bytes.as_mut_slice());
     bytes
 }

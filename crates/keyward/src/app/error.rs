@@ -12,6 +12,11 @@ pub enum Resource {
     Account,
     ApiKey,
     Contact,
+    User,
+    Session,
+    Alert,
+    /// A link that works once: setup, invitation, reset.
+    Link,
 }
 
 impl Resource {
@@ -21,6 +26,10 @@ impl Resource {
             Self::Account => "account",
             Self::ApiKey => "key",
             Self::Contact => "contact",
+            Self::User => "member",
+            Self::Session => "session",
+            Self::Alert => "alert",
+            Self::Link => "link",
         }
     }
 }
@@ -41,6 +50,18 @@ pub enum AppError {
     /// The one fault is a phone number that is not E.164.
     #[error("{0}")]
     PhoneNumber(String),
+    /// The role or the permissions of who asks do not allow it.
+    #[error("your role does not allow this")]
+    NotAllowed,
+    /// The same for an unknown name and a wrong password.
+    #[error("the e-mail address or the password is wrong")]
+    WrongCredentials,
+    /// A password or a second factor must be given first.
+    #[error("confirm with your password first")]
+    NotConfirmed,
+    /// Too many wrong attempts: to be tried again after so many seconds.
+    #[error("too many wrong attempts: try again in {0} s")]
+    TooManyAttempts(u64),
     /// A rule forbids it.
     #[error("{0}")]
     Forbidden(String),

@@ -16,7 +16,9 @@ use keyward_core::permission::{Permission, PermissionSet};
 use keyward_core::record::{KeyRecord, Mark};
 use keyward_core::time::UnixMillis;
 use keyward_store::{StoreError, accounts, keys};
+use serde_json::json;
 
+use super::audit::Trail;
 use super::keys::LONGEST_NAME;
 use super::{Actor, App, AppError, check_name};
 
@@ -95,6 +97,7 @@ pub async fn import(
     let ids = checked.rows.iter().map(|_| app.new_key_id(at)).collect::<Vec<_>>();
     let account_ids = checked.accounts.iter().map(|_| app.new_account_id(at)).collect::<Vec<_>>();
     let by = format!("{} (import)", actor.describe());
+    let actor = *actor;
     let imported = app
         .store
         .write(move |tx| {
@@ -142,6 +145,16 @@ pub async fn import(
                     on_progress(Progress::Written(n_written, total));
                 }
             })?;
+            let trail = Trail {
+                at,
+                account: None,
+                actor: &actor,
+                action: "key.imported",
+                target: String::from("keys"),
+                label: "",
+                details: json!({ "keys": total, "new_accounts": new_accounts.len() }),
+            };
+            trail.append(tx)?;
             Ok(Imported::Done { keys: total, new_accounts })
         })
         .await;

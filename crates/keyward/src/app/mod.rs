@@ -5,18 +5,28 @@
 
 pub mod accounts;
 pub mod actor;
+pub mod audit;
 pub mod chance;
 pub mod clock;
 pub mod contacts;
 pub mod error;
 pub mod explain;
+pub mod factors;
 pub mod import;
 pub mod keys;
+pub mod passwords;
+pub mod people;
 pub mod phone;
 pub mod reach;
+pub mod sessions;
+pub mod throttle;
+mod tokens;
 pub mod usage;
+pub mod vault;
 
-use keyward_core::id::{AccountId, ContactId, KeyId, UserId};
+use std::path::Path;
+
+use keyward_core::id::{AccountId, AlertId, ContactId, KeyId, SessionId, UserId};
 use keyward_core::time::UnixMillis;
 use keyward_store::Store;
 
@@ -25,6 +35,7 @@ pub use chance::Chance;
 pub use clock::Clock;
 pub use error::{AppError, Faults, Resource};
 pub use reach::Reach;
+pub use tokens::Token;
 
 /// Everything that the application works with.
 pub struct App {
@@ -33,6 +44,9 @@ pub struct App {
     pub chance: Chance,
     /// Where keys are verified.
     pub reach: Reach,
+    pub passwords: passwords::Passwords,
+    pub throttle: throttle::Throttle,
+    pub vault: vault::Vault,
 }
 
 macro_rules! new_ids {
@@ -46,10 +60,25 @@ macro_rules! new_ids {
 }
 
 impl App {
+    #[must_use]
+    pub fn new(store: Store, clock: Clock, chance: Chance, reach: Reach, data_dir: &Path) -> Self {
+        Self {
+            store,
+            clock,
+            chance,
+            reach,
+            passwords: passwords::Passwords::default(),
+            throttle: throttle::Throttle::default(),
+            vault: vault::Vault::new(data_dir),
+        }
+    }
+
     new_ids! {
         new_account_id -> AccountId;
+        new_alert_id -> AlertId;
         new_contact_id -> ContactId;
         new_key_id -> KeyId;
+        new_session_id -> SessionId;
         new_user_id -> UserId;
     }
 

@@ -5,6 +5,7 @@ use keyward_core::account::{Account, AccountKind, AccountState, RateClass};
 use serde_json::{Value, json};
 
 use super::{Context, Failure, output};
+use crate::app::Actor;
 use crate::app::accounts::{self, NewAccount};
 
 #[derive(Subcommand)]
@@ -130,7 +131,7 @@ pub(super) fn run(context: &Context, command: AccountsCommand) -> Result<(), Fai
                     email: arguments.email,
                     description: arguments.description,
                 };
-                accounts::create(app, new).await?
+                accounts::create(app, &Actor::Operator, new).await?
             }
             AccountsCommand::Suspend { account, reason } => {
                 let state = match reason {
@@ -138,11 +139,11 @@ pub(super) fn run(context: &Context, command: AccountsCommand) -> Result<(), Fai
                     Reason::Verification => AccountState::VerificationPending,
                     Reason::Channel => AccountState::ChannelPending,
                 };
-                accounts::set_state(app, find(&account).await?.id, state).await?
+                accounts::set_state(app, &Actor::Operator, find(&account).await?.id, state).await?
             }
             AccountsCommand::Activate { account } => {
                 let id = find(&account).await?.id;
-                accounts::set_state(app, id, AccountState::Active).await?
+                accounts::set_state(app, &Actor::Operator, id, AccountState::Active).await?
             }
             AccountsCommand::SetLimit(arguments) => {
                 let class = match arguments.class {
@@ -151,7 +152,7 @@ pub(super) fn run(context: &Context, command: AccountsCommand) -> Result<(), Fai
                     Class::WebhookTest => RateClass::WebhookTest,
                 };
                 let id = find(&arguments.account).await?.id;
-                accounts::set_limit(app, id, class, arguments.per_minute).await?
+                accounts::set_limit(app, &Actor::Operator, id, class, arguments.per_minute).await?
             }
         };
         if context.is_json {

@@ -84,6 +84,7 @@ impl From<AppError> for Failure {
             AppError::NotFound(resource) => {
                 let list = match resource {
                     crate::app::Resource::Account => "keyward accounts list",
+                    crate::app::Resource::User => "keyward users list",
                     _ => "keyward keys list",
                 };
                 Self::Refused(format!("{error}: see what there is with '{list}'"))
@@ -153,12 +154,13 @@ impl Context {
         run: impl AsyncFnOnce(&App) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let folder = &self.settings.data_dir;
-        let app = App {
-            store: open(folder)?,
-            clock: Clock::system(),
-            chance: Chance::System,
-            reach: Reach::elsewhere(folder),
-        };
+        let app = App::new(
+            open(folder)?,
+            Clock::system(),
+            Chance::System,
+            Reach::elsewhere(folder),
+            folder,
+        );
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(&app))
     }
 }

@@ -41,7 +41,8 @@ pub(super) fn set_up(context: &Context, arguments: SetupArgs) -> Result<(), Fail
         owner_email: arguments.owner_email,
         password: Zeroizing::new(line.to_owned()),
     };
-    let account = context.with_new_app(async |app| Ok(accounts::set_up(app, setup).await?))?;
+    let (account, _) =
+        context.with_new_app(async |app| Ok(accounts::set_up(app, setup, None).await?))?;
     if context.is_json {
         return output::json(&json!({
             "id": account.id.to_string(),

@@ -109,12 +109,13 @@ impl Running {
         let reached =
             tokio::task::spawn_blocking(move || reach::load(&loading.0, &loading.1)).await??;
         tokio::task::spawn_blocking(phone::warm_up).await?;
-        let app = Arc::new(App {
+        let app = Arc::new(App::new(
             store,
-            clock: clock.clone(),
-            chance: chance.clone(),
-            reach: Reach::Here(Follower::new(Arc::clone(&verifier), reached)),
-        });
+            clock.clone(),
+            chance.clone(),
+            Reach::Here(Follower::new(Arc::clone(&verifier), reached)),
+            &settings.data_dir,
+        ));
         let listener = TcpListener::bind(settings.listen).await.with_context(|| {
             format!(
                 "cannot listen on {}: choose another address or port with --listen",

@@ -11,7 +11,10 @@ impl From<AppError> for ApiError {
             AppError::NotFound(resource) => Self::new(match resource {
                 Resource::Contact => Code::ContactNotFound,
                 Resource::Account => Code::CustomerNotFound,
-                Resource::ApiKey => Code::EndpointNotFound,
+                Resource::User => Code::UserNotFound,
+                Resource::ApiKey | Resource::Session | Resource::Alert | Resource::Link => {
+                    Code::EndpointNotFound
+                }
             }),
             AppError::Taken(message) => Self::new(Code::AlreadyExists).saying(message),
             AppError::Invalid(faults) => {
@@ -25,7 +28,11 @@ impl From<AppError> for ApiError {
             AppError::PhoneNumber(sentence) => {
                 Self::new(Code::PhoneNumberInvalid).about("phone_number", sentence)
             }
-            AppError::Forbidden(_) => Self::new(Code::PermissionMissing),
+            AppError::Forbidden(_)
+            | AppError::NotAllowed
+            | AppError::NotConfirmed
+            | AppError::WrongCredentials
+            | AppError::TooManyAttempts(_) => Self::new(Code::PermissionMissing),
             AppError::Unavailable(cause) => Self::new(match cause {
                 StoreError::ReadOnly | StoreError::Full | StoreError::Busy => {
                     Code::InternalUnavailable

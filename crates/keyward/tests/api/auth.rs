@@ -274,7 +274,9 @@ async fn an_account_that_may_not_be_used_is_told_so_but_can_look_at_its_key() {
         (AccountState::VerificationPending, "AUTH_006"),
         (AccountState::ChannelPending, "AUTH_007"),
     ] {
-        accounts::set_state(server.app(), id, state).await.expect("another state");
+        accounts::set_state(server.app(), &Actor::Operator, id, state)
+            .await
+            .expect("another state");
         let reply = server.get("/v3/contacts").key(&key).send().await;
         assert_eq!(reply.verdict(), format!("403 {code}"));
         assert_eq!(reply.remaining(), Some(200), "it spends nothing");
@@ -283,7 +285,9 @@ async fn an_account_that_may_not_be_used_is_told_so_but_can_look_at_its_key() {
         assert_eq!(reply.verdict(), format!("403 {code}"));
     }
     assert_eq!(server.get("/v3/me").key(&key).send().await.verdict(), "200");
-    accounts::set_state(server.app(), id, AccountState::Active).await.expect("another state");
+    accounts::set_state(server.app(), &Actor::Operator, id, AccountState::Active)
+        .await
+        .expect("another state");
     assert_eq!(server.get("/v3/contacts").key(&key).send().await.verdict(), "200");
 }
 

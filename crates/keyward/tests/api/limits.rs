@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyward::app::accounts;
+use keyward::app::{Actor, accounts};
 use keyward_core::account::{AccountKind, Environment, RateClass};
 use tokio::task::JoinSet;
 
@@ -111,7 +111,13 @@ async fn an_account_can_have_a_limit_of_its_own_and_lose_it_again() {
     let server = TestServer::start().await;
     let key = server.key().await;
     let set = async |limit| {
-        let set = accounts::set_limit(server.app(), server.account.id, RateClass::Standard, limit);
+        let set = accounts::set_limit(
+            server.app(),
+            &Actor::Operator,
+            server.account.id,
+            RateClass::Standard,
+            limit,
+        );
         set.await.expect("the limit makes sense")
     };
     set(Some(2)).await;
@@ -127,8 +133,13 @@ async fn an_account_can_have_a_limit_of_its_own_and_lose_it_again() {
     let reply = server.get("/v3/me").key(&key).send().await;
     assert_eq!(reply.header("x-ratelimit-limit"), Some("200"));
     for wrong in [0, 1_000_001] {
-        let set =
-            accounts::set_limit(server.app(), server.account.id, RateClass::Standard, Some(wrong));
+        let set = accounts::set_limit(
+            server.app(),
+            &Actor::Operator,
+            server.account.id,
+            RateClass::Standard,
+            Some(wrong),
+        );
         assert!(set.await.is_err(), "{wrong}");
     }
 }

@@ -98,7 +98,8 @@ impl TestServer {
             email: Some(String::from("ada@example.com")),
             description: None,
         };
-        let account = accounts::create(&running.app, new).await.expect("the folder is new");
+        let account =
+            accounts::create(&running.app, &Actor::Operator, new).await.expect("the folder is new");
         let (running, log_writer) = (Some(running), Some(log_writer));
         Self { running, log_writer, clock, account, logged, folder: Arc::new(folder), settings }
     }
@@ -166,7 +167,7 @@ impl TestServer {
         let organization = (kind == AccountKind::Profile).then_some(self.account.id);
         let name = name.to_owned();
         let new = NewAccount { name, kind, organization, email: None, description: None };
-        accounts::create(self.app(), new).await.expect("the name is new")
+        accounts::create(self.app(), &Actor::Operator, new).await.expect("the name is new")
     }
 
     pub(crate) fn get(&self, path: &str) -> Call<'_> {

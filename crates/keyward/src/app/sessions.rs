@@ -1,0 +1,355 @@
+//! Sessions of members: signing in, the second factor, confirming, signing out.
+//!
+//! A session ends 8 hours after it was last seen, 7 days after it began, when its member signs out,
+//! is suspended or removed, or changes the password. Its token is new at sign-in and again after the
+//! second factor. What is dangerous asks for a password or code given in the last ten minutes.
+
+use std::net::IpAddr;
+
+use keyward_core::account::Account;
+use keyward_core::id::{SessionId, UserId};
+use keyward_core::role::UserStatus;
+use keyward_core::time::{HOUR_MILLIS, UnixMillis};
+use keyward_store::sessions::{self, Session};
+use keyward_store::users::{self, User};
+use keyward_store::{Tx, accounts, audit as audit_rows};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::actor::Person;
+use super::audit::{Trail, user_target};
+use super::tokens::{Token, digest_of};
+use super::{Actor, App, AppError, Resource, factors};
+
+/// A session that is not used for so long is over.
+pub const IDLE_MILLIS: i64 = 8 * HOUR_MILLIS;
+/// A session is over so long after it began, used or not.
+pub const ABSOLUTE_MILLIS: i64 = 7 * 24 * HOUR_MILLIS;
+/// The second factor must come within this time.
+const HALF_MILLIS: i64 = 10 * MINUTE_MILLIS;
+/// A password or code counts as given for this long.
+pub const CONFIRMED_MILLIS: i64 = 10 * MINUTE_MILLIS;
+/// When a session was last seen is written at most this often.
+const SEEN_EVERY_MILLIS: i64 = MINUTE_MILLIS;
+const MINUTE_MILLIS: i64 = 60_000;
+const AGENT_CHARACTERS: usize = 200;
+
+/// What the trail says when somebody signed in.
+const STARTED: &str = "session.started";
+
+/// Somebody gave the right password, and perhaps still has to give a second factor.
+pub struct SignedIn {
+    pub token: Token,
+    pub needs_code: bool,
+}
+
+/// A session that is good now, with whose it is.
+#[derive(Clone)]
+pub struct Entered {
+    pub session: Session,
+    pub user: User,
+    pub account: Account,
+    pub person: Person,
+}
+
+impl Entered {
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor::Person(self.person)
+    }
+
+    /// True if a password or code was given so recently that dangerous things may be done.
+    #[must_use]
+    pub fn is_confirmed(&self, now: UnixMillis) -> bool {
+        now < self.session.confirmed_at + CONFIRMED_MILLIS
+            && now.0 >= self.session.confirmed_at.0 - MINUTE_MILLIS
+    }
+}
+
+/// Where somebody comes from.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    pub address: IpAddr,
+    /// What the browser calls itself.
+    pub agent: String,
+}
+
+/// Signs a member in.
+///
+/// # Errors
+/// `WrongCredentials`, the same and after the same time for an unknown member, a wrong password and a
+/// member who may not sign in; `TooManyAttempts`.
+pub async fn sign_in(
+    app: &App,
+    email: &str,
+    password: Zeroizing<String>,
+    visitor: &Visitor,
+) -> Result<SignedIn, AppError> {
+    let (wanted, address) = (email.trim().to_owned(), visitor.address.to_string());
+    let (members, is_known) = app
+        .store
+        .read(move |tx| {
+            let members = users::with_email(tx, &wanted)?;
+            let mut is_known = false;
+            for member in &members {
+                let actor = user_target(member.id);
+                is_known |= audit_rows::has_done(tx, &actor, STARTED, &address)?;
+            }
+            Ok::<_, AppError>((members, is_known))
+        })
+        .await?;
+    let now = app.clock.now();
+    let attempt = app
+        .throttle
+        .begin(email, visitor.address, is_known, now.ticks)
+        .map_err(AppError::TooManyAttempts)?;
+    let may_sign_in =
+        |user: &User| user.status == UserStatus::Active && user.password_hash.is_some();
+    let mut found = None;
+    let mut n_tried = 0;
+    for user in members.into_iter().filter(may_sign_in) {
+        n_tried += 1;
+        let hash = user.password_hash.clone();
+        if app.passwords.is_right(Zeroizing::clone(&password), hash).await? {
+            found = Some(user);
+            break;
+        }
+    }
+    if n_tried == 0 {
+        app.passwords.is_right(password, None).await?;
+    }
+    let Some(user) = found else { return Err(AppError::WrongCredentials) };
+    app.throttle.succeeded(&attempt);
+    let needs_code = user.totp.is_some();
+    let token = begin(app, user.id, visitor, needs_code).await?;
+    Ok(SignedIn { token, needs_code })
+}
+
+/// Begins a session for somebody who has just proved who it is.
+pub(crate) async fn begin(
+    app: &App,
+    user: UserId,
+    visitor: &Visitor,
+    is_half: bool,
+) -> Result<Token, AppError> {
+    let token = Token::new();
+    let new = new_session(app, &token, user, visitor, is_half);
+    let address = visitor.address;
+    app.store.write(move |tx| put(tx, &new, address)).await?;
+    Ok(token)
+}
+
+fn new_session(
+    app: &App,
+    token: &Token,
+    user: UserId,
+    visitor: &Visitor,
+    is_half: bool,
+) -> Session {
+    let at = app.clock.wall();
+    Session {
+        digest: token.digest(),
+        id: app.new_session_id(at),
+        user,
+        created_at: at,
+        seen_at: at,
+        confirmed_at: at,
+        is_half,
+        address: visitor.address.to_string(),
+        agent: visitor.agent.chars().filter(|c| !c.is_control()).take(AGENT_CHARACTERS).collect(),
+    }
+}
+
+fn put(tx: &mut Tx<'_>, session: &Session, address: IpAddr) -> Result<(), AppError> {
+    sessions::insert(tx, session)?;
+    if session.is_half {
+        return Ok(());
+    }
+    let user = users::find(tx, session.user)?.ok_or(AppError::NotFound(Resource::User))?;
+    let person = Person { user: user.id, account: user.account, role: user.role, address };
+    let trail = Trail {
+        at: session.created_at,
+        account: Some(user.account),
+        actor: &Actor::Person(person),
+        action: STARTED,
+        target: user_target(user.id),
+        label: &user.name,
+        details: json!({ "agent": session.agent }),
+    };
+    Ok(trail.append(tx)?)
+}
+
+/// Takes the second factor of somebody who gave the password. The session gets a new token.
+///
+/// # Errors
+/// `WrongCredentials` for a wrong code, `NotFound` if it took too long, `TooManyAttempts`.
+pub async fn take_code(
+    app: &App,
+    token: &str,
+    code: Zeroizing<String>,
+    visitor: &Visitor,
+) -> Result<Token, AppError> {
+    let digest = digest_of(token);
+    let now = app.clock.wall();
+    let found = app
+        .store
+        .read(move |tx| {
+            let session = sessions::find(tx, &digest)?;
+            let is_open = |s: &Session| s.is_half && now < s.created_at + HALF_MILLIS;
+            let Some(session) = session.filter(is_open) else { return Ok(None) };
+            Ok::<_, AppError>(users::find(tx, session.user)?)
+        })
+        .await?;
+    let user = found.ok_or(AppError::NotFound(Resource::Session))?;
+    factors::check(app, &user, code, visitor.address).await?;
+    let token = Token::new();
+    let new = new_session(app, &token, user.id, visitor, false);
+    let address = visitor.address;
+    app.store
+        .write(move |tx| {
+            if !sessions::end(tx, &digest)? {
+                return Err(AppError::NotFound(Resource::Session));
+            }
+            put(tx, &new, address)
+        })
+        .await?;
+    Ok(token)
+}
+
+/// Whose session a token opens, if it is good now.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn enter(app: &App, token: &str, address: IpAddr) -> Result<Option<Entered>, AppError> {
+    let digest = digest_of(token);
+    let now = app.clock.wall();
+    let found = app
+        .store
+        .read(move |tx| {
+            let Some(session) = sessions::find(tx, &digest)? else { return Ok(None) };
+            let is_over = session.is_half
+                || now >= session.seen_at + IDLE_MILLIS
+                || now >= session.created_at + ABSOLUTE_MILLIS;
+            let Some(user) = users::find(tx, session.user)? else { return Ok(None) };
+            if is_over || user.status != UserStatus::Active {
+                return Ok(None);
+            }
+            let account = accounts::find(tx, user.account)?;
+            Ok::<_, AppError>(account.map(|account| (session, user, account)))
+        })
+        .await?;
+    let Some((session, user, account)) = found else { return Ok(None) };
+    if now >= session.seen_at + SEEN_EVERY_MILLIS {
+        // A page must not fail because a time could not be written down.
+        let _ = app.store.write(move |tx| sessions::saw(tx, &digest, now)).await;
+    }
+    let person = Person { user: user.id, account: account.id, role: user.role, address };
+    Ok(Some(Entered { session, user, account, person }))
+}
+
+/// Takes the password again, or a code of the second factor, before something dangerous.
+///
+/// # Errors
+/// `WrongCredentials`, `TooManyAttempts`.
+pub async fn confirm(
+    app: &App,
+    entered: &Entered,
+    secret: Zeroizing<String>,
+) -> Result<(), AppError> {
+    let is_code = secret.len() == 6 && secret.bytes().all(|b| b.is_ascii_digit());
+    if is_code && entered.user.totp.is_some() {
+        factors::check(app, &entered.user, secret, entered.person.address).await?;
+    } else {
+        let now = app.clock.now();
+        let attempt = app
+            .throttle
+            .begin(&entered.user.email, entered.person.address, true, now.ticks)
+            .map_err(AppError::TooManyAttempts)?;
+        let hash = entered.user.password_hash.clone();
+        if !app.passwords.is_right(secret, hash).await? {
+            return Err(AppError::WrongCredentials);
+        }
+        app.throttle.succeeded(&attempt);
+    }
+    let (digest, at) = (entered.session.digest, app.clock.wall());
+    app.store.write(move |tx| Ok(sessions::confirm(tx, &digest, at)?)).await
+}
+
+/// # Errors
+/// If the store cannot write.
+pub async fn sign_out(app: &App, entered: &Entered) -> Result<(), AppError> {
+    end(app, entered, entered.session.id).await
+}
+
+/// The own sessions, the last seen first; without those that are over.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn list(app: &App, person: Person) -> Result<Vec<Session>, AppError> {
+    let now = app.clock.wall();
+    let all = app.store.read(move |tx| Ok::<_, AppError>(sessions::of_user(tx, person.user)?));
+    let is_good = |s: &Session| {
+        !s.is_half && now < s.seen_at + IDLE_MILLIS && now < s.created_at + ABSOLUTE_MILLIS
+    };
+    Ok(all.await?.into_iter().filter(is_good).collect())
+}
+
+/// Ends one of the own sessions.
+///
+/// # Errors
+/// If there is no such session.
+pub async fn end(app: &App, entered: &Entered, id: SessionId) -> Result<(), AppError> {
+    let (actor, user, at) = (entered.actor(), entered.user.clone(), app.clock.wall());
+    app.store
+        .write(move |tx| {
+            let own = sessions::of_user(tx, user.id)?.into_iter().find(|own| own.id == id);
+            let session = own.ok_or(AppError::NotFound(Resource::Session))?;
+            sessions::end(tx, &session.digest)?;
+            let trail = Trail {
+                at,
+                account: Some(user.account),
+                actor: &actor,
+                action: "session.ended",
+                target: user_target(user.id),
+                label: &user.name,
+                details: json!({ "began_at": crate::when(session.created_at) }),
+            };
+            Ok(trail.append(tx)?)
+        })
+        .await
+}
+
+/// Ends all of the own sessions but this one. Gives how many there were.
+///
+/// # Errors
+/// If the store cannot write.
+pub async fn end_others(app: &App, entered: &Entered) -> Result<usize, AppError> {
+    let (actor, user, at) = (entered.actor(), entered.user.clone(), app.clock.wall());
+    let digest = entered.session.digest;
+    app.store
+        .write(move |tx| {
+            let n_ended = sessions::end_all(tx, user.id, Some(&digest))?;
+            let trail = Trail {
+                at,
+                account: Some(user.account),
+                actor: &actor,
+                action: "session.others_ended",
+                target: user_target(user.id),
+                label: &user.name,
+                details: json!({ "sessions": n_ended }),
+            };
+            trail.append(tx)?;
+            Ok(n_ended)
+        })
+        .await
+}
+
+/// Forgets sessions and links that are over.
+///
+/// # Errors
+/// If the store cannot write.
+pub async fn sweep(app: &App) -> Result<(), AppError> {
+    let now = app.clock.wall();
+    let (seen, begun) = (UnixMillis(now.0 - IDLE_MILLIS), UnixMillis(now.0 - ABSOLUTE_MILLIS));
+    app.store.write(move |tx| Ok(sessions::sweep(tx, seen, begun, now)?)).await
+}
