@@ -222,13 +222,15 @@ impl Server {
 }
 
 fn failed(error: lettre::transport::smtp::Error) -> MailError {
-    use std::error::Error as _;
+    // The innermost cause says it; what is around it says "connection error", sometimes twice.
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let text = templates::cut(&cause.to_string(), MOST_WORDS);
     match error.status() {
-        Some(code) => {
-            let words = error.source().map(ToString::to_string).unwrap_or_default();
-            MailError::Refused { code: code.into(), text: templates::cut(&words, MOST_WORDS) }
-        }
-        None => MailError::Unreachable(templates::cut(&error.to_string(), MOST_WORDS)),
+        Some(code) => MailError::Refused { code: code.into(), text },
+        None => MailError::Unreachable(text),
     }
 }
 
