@@ -1,12 +1,14 @@
 //! Keyward, the program: the API-key door that a company puts before its HTTP API.
 //!
 //! Layers, each importing only from those below: `server` and `cli` assemble; `v3`, `docs` and
-//! `workers` are faces; `app` is what can be done; `config` and `observe` are mechanisms.
+//! `workers` are faces; `app` is what can be done; `mail`, `config` and
+//! `observe` are mechanisms.
 
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod docs;
+pub mod mail;
 pub mod observe;
 pub mod server;
 pub mod v3;

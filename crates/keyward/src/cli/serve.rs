@@ -49,6 +49,15 @@ pub(super) struct ServeArgs {
     /// Log lines: readable, json, or off for no line a request [default: readable]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// Mail server: smtps://user@host or smtp://user@host:587 [default: none, no mail is sent]
+    #[arg(long, value_name = "URL")]
+    smtp_url: Option<String>,
+    /// Sender of mail, such as 'Keyward <keyward@example.com>'
+    #[arg(long, value_name = "SENDER")]
+    smtp_from: Option<String>,
+    /// File with the password of the mail server's user
+    #[arg(long, value_name = "FILE")]
+    smtp_password_file: Option<String>,
 }
 
 impl ServeArgs {
@@ -64,6 +73,9 @@ impl ServeArgs {
             ("trusted_proxies", self.trusted_proxies),
             ("max_body_bytes", self.max_body_bytes),
             ("log_format", self.log_format),
+            ("smtp_url", self.smtp_url),
+            ("smtp_from", self.smtp_from),
+            ("smtp_password_file", self.smtp_password_file),
         ];
         flags.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }

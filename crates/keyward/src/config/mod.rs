@@ -2,8 +2,9 @@
 //!
 //! A flag beats a variable beats the file beats the default. Each setting is one row of
 //! [`SETTINGS`]; the flags, the variables, the file's names, `keyward config` and the table in the
-//! README all follow it. No setting holds a secret.
+//! README all follow it. One may hold a secret, the mail server's URL, and is shown without it.
 
+pub mod smtp;
 pub mod sources;
 
 use std::net::SocketAddr;
@@ -12,7 +13,9 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use keyward_core::account::Limits;
 use keyward_core::window::HIGHEST_LIMIT;
+use lettre::message::Mailbox;
 
+pub use smtp::{SmtpTls, SmtpUrl};
 pub use sources::{ConfigError, Explained, Flags, Source, load};
 
 /// How log lines look.
@@ -40,6 +43,10 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     pub max_body_bytes: usize,
     pub log_format: LogFormat,
+    /// Without it no mail is sent.
+    pub smtp_url: Option<SmtpUrl>,
+    pub smtp_from: Option<Mailbox>,
+    pub smtp_password_file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -68,6 +75,9 @@ impl Default for Settings {
             trusted_proxies: vec![],
             max_body_bytes: 0,
             log_format: LogFormat::Readable,
+            smtp_url: None,
+            smtp_from: None,
+            smtp_password_file: None,
         };
         for setting in SETTINGS {
             (setting.apply)(&mut settings, setting.default)
@@ -95,6 +105,12 @@ impl Setting {
     #[must_use]
     pub fn flag(&self) -> String {
         format!("--{}", self.name.replace('_', "-"))
+    }
+
+    /// The value as it may be printed: without a password.
+    #[must_use]
+    pub fn shown(&self, value: &str) -> String {
+        if self.name == "smtp_url" { SmtpUrl::masked(value) } else { value.to_owned() }
     }
 }
 
@@ -194,6 +210,33 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         },
     },
+    Setting {
+        name: "smtp_url",
+        default: "",
+        help: "Mail server: smtps://user@host or smtp://user@host:587; without it no mail is sent",
+        apply: |settings, text| {
+            settings.smtp_url = if text.is_empty() { None } else { Some(SmtpUrl::parse(text)?) };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "smtp_from",
+        default: "",
+        help: "Sender of mail, such as Keyward <keyward@example.com>",
+        apply: |settings, text| {
+            settings.smtp_from = if text.is_empty() { None } else { Some(smtp::sender(text)?) };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "smtp_password_file",
+        default: "",
+        help: "File with the password of the mail server's user",
+        apply: |settings, text| {
+            settings.smtp_password_file = Some(PathBuf::from(text)).filter(|_| !text.is_empty());
+            Ok(())
+        },
+    },
 ];
 
 fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
@@ -252,6 +295,8 @@ mod tests {
         check("docs_url", "https://docs.sent.dm/\"errors");
         check("trusted_proxies", "10.0.0.0/33");
         check("log_format", "loud");
+        check("smtp_url", "mail.example.com:587");
+        check("smtp_from", "Keyward");
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl fmt::Display for Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
     pub name: &'static str,
+    /// As it may be printed ([`Setting::shown`]).
     pub value: String,
     pub source: Source,
 }
@@ -84,10 +85,10 @@ pub fn load(
         (setting.apply)(&mut settings, &value).map_err(|problem| ConfigError::Value {
             origin: source.clone(),
             name,
-            value: value.clone(),
+            value: setting.shown(&value),
             problem,
         })?;
-        explained.push(Explained { name, value, source });
+        explained.push(Explained { name, value: setting.shown(&value), source });
     }
     Ok((settings, explained))
 }
