@@ -1,17 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Rust: a C compiler (SQLite is built from source), curl, and a
-# Python virtual environment with the official client, in target/e2e/python.
+# Installs what the tests need beside Rust: a C compiler (SQLite is built from source), curl, a Python
+# virtual environment with the official client in target/e2e/python, and Chromium with what drives it
+# in target/e2e/browser.
 #
 # Does nothing, and does it at once, when all of that is there. System packages are installed with
 # apt-get when this runs as root or sudo exists; otherwise it says what to install and stops.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-requirements=e2e/clients/python/requirements.txt
-environment=target/e2e/python
-# Names the requirements that the environment was made from; written last, so a half-made one has none.
-stamp="$environment/requirements.sha256"
 
 say() { printf 'test-tools: %s\n' "$*"; }
 fail() {
@@ -41,29 +37,68 @@ install_package() {
         apt-get install --yes --quiet --no-install-recommends "$package"
 }
 
+# sum_of FILE...: names their content.
+sum_of() {
+    cat "$@" | sha256sum | cut -d ' ' -f 1
+}
+
+# A folder's stamp names what it was made from. It is written last, so a half-made one has none.
+# is_made_from FOLDER SUM
+is_made_from() {
+    [ -f "$1/stamp.sha256" ] && [ "$(<"$1/stamp.sha256")" = "$2" ]
+}
+
+make_python_environment() {
+    local requirements=e2e/clients/python/requirements.txt environment=target/e2e/python wanted
+    wanted=$(sum_of "$requirements")
+    if is_made_from "$environment" "$wanted" &&
+        "$environment/bin/python" -c 'import sent_dm' 2>/dev/null; then
+        say "$environment is there: the official Python client"
+        return
+    fi
+    # Debian keeps both modules in python3-venv; without ensurepip an environment has no pip.
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        install_package python3-venv "the official Python client runs in a virtual environment"
+    fi
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' ||
+        fail "the official Python client needs Python 3.9 or newer; found $(python3 --version)"
+    say "making $environment with the official Python client ($(grep -v '^#' "$requirements" | xargs)): the tests drive the server with it"
+    rm -rf "$environment"
+    python3 -m venv "$environment"
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
+    "$environment/bin/python" -c 'import sent_dm'
+    printf '%s\n' "$wanted" >"$environment/stamp.sha256"
+}
+
+make_browser_driver() {
+    local from=e2e/browser folder=target/e2e/browser wanted
+    wanted=$(sum_of "$from/package.json" "$from/package-lock.json")
+    [ -x /usr/bin/chromium ] ||
+        install_package chromium "the pages are tested in a real browser"
+    command -v node >/dev/null ||
+        install_package nodejs "the browser is driven by a script for Node.js"
+    node -e 'process.exitCode = parseInt(process.versions.node) < 18 ? 1 : 0' ||
+        fail "the browser's driver needs Node.js 18 or newer; found $(node --version)"
+    if is_made_from "$folder" "$wanted" &&
+        [ -d "$folder/node_modules/playwright-core" ] && [ -d "$folder/node_modules/axe-core" ]; then
+        say "$folder is there: Chromium's driver, and the rules for accessible pages"
+        return
+    fi
+    command -v npm >/dev/null ||
+        install_package npm "it installs the browser's driver"
+    say "making $folder with playwright-core and axe-core: the tests drive /usr/bin/chromium with them"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cp "$from/package.json" "$from/package-lock.json" "$folder"
+    (cd "$folder" && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 \
+        npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error)
+    printf '%s\n' "$wanted" >"$folder/stamp.sha256"
+}
+
 command -v gcc >/dev/null || command -v cc >/dev/null ||
     install_package build-essential "SQLite is built from source and needs a C compiler"
 command -v curl >/dev/null ||
     install_package curl "the README's commands are tried with curl"
-
-wanted=$(sha256sum "$requirements" | cut -d ' ' -f 1)
-if [ -f "$stamp" ] && [ "$(<"$stamp")" = "$wanted" ] &&
-    "$environment/bin/python" -c 'import sent_dm' 2>/dev/null; then
-    say "everything is there: C compiler, curl, and the official Python client in $environment"
-    exit 0
-fi
-
-# Debian keeps both modules in python3-venv; without ensurepip an environment has no pip.
-if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-    install_package python3-venv "the official Python client runs in a virtual environment"
-fi
-python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' ||
-    fail "the official Python client needs Python 3.9 or newer; found $(python3 --version)"
-
-say "making $environment with the official Python client ($(grep -v '^#' "$requirements" | xargs)): the tests drive the server with it"
-rm -rf "$environment"
-python3 -m venv "$environment"
-"$environment/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
-"$environment/bin/python" -c 'import sent_dm'
-printf '%s\n' "$wanted" >"$stamp"
-say "done"
+make_python_environment
+make_browser_driver
+say "everything is there"

@@ -144,6 +144,39 @@ fn every_file_of_tests_is_run() {
 }
 
 #[test]
+fn the_browsers_driver_is_pinned_and_no_registry_is_named() {
+    let lock = read(root().join("e2e/browser/package-lock.json"));
+    let lock: serde_json::Value = serde_json::from_str(&lock).expect("it is JSON");
+    let packages = lock["packages"].as_object().expect("it lists packages");
+    let manifest = &packages[""]["dependencies"];
+    for (place, package) in packages.iter().filter(|(place, _)| !place.is_empty()) {
+        // Whoever installs takes it from the registry that they have chosen, and checks the digest.
+        assert!(package.get("resolved").is_none(), "{place}: take out 'resolved'");
+        assert!(package["integrity"].is_string(), "{place} has no digest");
+        let name = place.rsplit("node_modules/").next().unwrap_or_default();
+        assert_eq!(manifest[name], package["version"], "{place} is not pinned in package.json");
+    }
+}
+
+#[test]
+fn every_file_of_browser_tests_says_what_it_holds_and_exports_sentences() {
+    for entry in fs::read_dir(root().join("e2e/browser/tests")).expect("it is there") {
+        let path = entry.expect("it can be read").path();
+        let (name, text) = (path.display(), read(&path));
+        assert!(
+            path.extension().is_some_and(|extension| extension == "mjs"),
+            "{name} is never run"
+        );
+        assert!(text.starts_with("// "), "{name} does not say what it holds");
+        let tests = text.lines().filter_map(|line| line.strip_prefix("export async function "));
+        for test in tests {
+            let sentence = test.split('(').next().unwrap_or_default();
+            assert!(sentence.matches('_').count() >= 3, "{name}: {sentence} is no sentence");
+        }
+    }
+}
+
+#[test]
 fn the_readme_has_every_setting_and_the_help_of_serve_as_well() {
     let readme = read(root().join("README.md"));
     let serve = read(root().join("crates/keyward/src/cli/serve.rs"));

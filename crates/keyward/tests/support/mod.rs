@@ -5,8 +5,9 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use ipnet::IpNet;
 use keyward::app::accounts::{self, NewAccount};
@@ -26,12 +27,17 @@ use tokio::net::TcpStream;
 /// When every test begins: 2024-01-01T00:00:00Z.
 pub(crate) const BEGIN: UnixMillis = UnixMillis(1_704_067_200_000);
 
-/// A server that a test holds.
+/// A server that a test holds, with an account in it.
 pub(crate) struct TestServer {
+    bare: BareServer,
+    pub(crate) account: Account,
+}
+
+/// A server that a test holds, with nothing in it.
+pub(crate) struct BareServer {
     running: Option<Running>,
     log_writer: Option<LogWriter>,
     pub(crate) clock: Arc<HeldClock>,
-    pub(crate) account: Account,
     pub(crate) logged: Logged,
     folder: Arc<tempfile::TempDir>,
     settings: Settings,
@@ -54,12 +60,16 @@ pub(crate) struct KeyOf {
 }
 
 /// Everything that was logged.
+///
+/// The log's thread appends to it and the test reads it; the lock is held to copy the text.
 #[derive(Clone, Default)]
-pub(crate) struct Logged(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Logged(Arc<(Mutex<Vec<u8>>, Condvar)>);
 
 impl Write for Logged {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no writer panics").extend_from_slice(bytes);
+        let (text, is_longer) = &*self.0;
+        text.lock().expect("no writer panics").extend_from_slice(bytes);
+        is_longer.notify_all();
         Ok(bytes.len())
     }
 
@@ -70,11 +80,34 @@ impl Write for Logged {
 
 impl Logged {
     pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("no writer panics")).into_owned()
+        String::from_utf8_lossy(&self.0.0.lock().expect("no writer panics")).into_owned()
+    }
+
+    /// Blocks until `text` is logged.
+    fn wait_for(&self, text: &str) {
+        let (logged, is_longer) = &*self.0;
+        let mut logged = logged.lock().expect("no writer panics");
+        while !String::from_utf8_lossy(&logged).contains(text) {
+            logged = is_longer.wait(logged).expect("no writer panics");
+        }
     }
 }
 
-impl TestServer {
+impl Deref for TestServer {
+    type Target = BareServer;
+
+    fn deref(&self) -> &BareServer {
+        &self.bare
+    }
+}
+
+impl DerefMut for TestServer {
+    fn deref_mut(&mut self) -> &mut BareServer {
+        &mut self.bare
+    }
+}
+
+impl BareServer {
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
@@ -91,17 +124,8 @@ impl TestServer {
         let clock = Arc::new(HeldClock::at(BEGIN));
         let logged = Logged::default();
         let (running, log_writer) = run(&settings, &clock, &logged).await;
-        let new = NewAccount {
-            name: String::from("Acme"),
-            kind: AccountKind::Organization,
-            organization: None,
-            email: Some(String::from("ada@example.com")),
-            description: None,
-        };
-        let account =
-            accounts::create(&running.app, &Actor::Operator, new).await.expect("the folder is new");
         let (running, log_writer) = (Some(running), Some(log_writer));
-        Self { running, log_writer, clock, account, logged, folder: Arc::new(folder), settings }
+        Self { running, log_writer, clock, logged, folder: Arc::new(folder), settings }
     }
 
     pub(crate) fn app(&self) -> &App {
@@ -125,6 +149,22 @@ impl TestServer {
         self.clock.advance(millis);
     }
 
+    /// What was logged, with a line for each request that is answered by now.
+    pub(crate) async fn log_so_far(&self) -> String {
+        // Lines are written in order and by a thread of their own: once the last one is there, all are.
+        let last = self.get("/health/live").send().await;
+        let id = last.header("x-request-id").expect("every answer has one").to_owned();
+        let logged = self.logged.clone();
+        let waiting = tokio::task::spawn_blocking(move || logged.wait_for(&id));
+        waiting.await.expect("no panic");
+        self.logged.text()
+    }
+
+    /// Has the server listen where it does now when it is started again.
+    pub(crate) fn keep_port(&mut self) {
+        self.settings.listen = self.address();
+    }
+
     /// Stops the server and starts another one on the same data, on a port of its own.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
@@ -138,6 +178,49 @@ impl TestServer {
         let log_writer = self.log_writer.take().expect("it runs");
         // Everything is logged when this returns.
         tokio::task::spawn_blocking(|| log_writer.join()).await.expect("no panic");
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Call<'_> {
+        self.call("GET", path)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &str) -> Call<'_> {
+        self.call("POST", path).json(body)
+    }
+
+    pub(crate) fn call(&self, method: &str, path: &str) -> Call<'_> {
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        Call { server: self, head: head.into_bytes(), body: vec![] }
+    }
+
+    /// Writes bytes to a connection of their own and reads the answer to its end.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Reply {
+        let mut stream = TcpStream::connect(self.address()).await.expect("it listens");
+        let (mut read, mut write) = stream.split();
+        let mut answer = Vec::new();
+        // A server may answer before it has read everything, and close.
+        let (_, read) = tokio::join!(write.write_all(bytes), read.read_to_end(&mut answer));
+        read.expect("the answer is not cut off by a reset");
+        Reply::parse(&answer)
+    }
+}
+
+impl TestServer {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        let bare = BareServer::start_with(change).await;
+        let new = NewAccount {
+            name: String::from("Acme"),
+            kind: AccountKind::Organization,
+            organization: None,
+            email: Some(String::from("ada@example.com")),
+            description: None,
+        };
+        let account = accounts::create(bare.app(), &Actor::Operator, new).await.expect("the folder is new");
+        Self { bare, account }
     }
 
     pub(crate) fn usual(&self) -> KeyOf {
@@ -169,30 +252,6 @@ impl TestServer {
         let new = NewAccount { name, kind, organization, email: None, description: None };
         accounts::create(self.app(), &Actor::Operator, new).await.expect("the name is new")
     }
-
-    pub(crate) fn get(&self, path: &str) -> Call<'_> {
-        self.call("GET", path)
-    }
-
-    pub(crate) fn post(&self, path: &str, body: &str) -> Call<'_> {
-        self.call("POST", path).json(body)
-    }
-
-    pub(crate) fn call(&self, method: &str, path: &str) -> Call<'_> {
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
-        Call { server: self, head: head.into_bytes(), body: vec![] }
-    }
-
-    /// Writes bytes to a connection of their own and reads the answer to its end.
-    pub(crate) async fn raw(&self, bytes: &[u8]) -> Reply {
-        let mut stream = TcpStream::connect(self.address()).await.expect("it listens");
-        let (mut read, mut write) = stream.split();
-        let mut answer = Vec::new();
-        // A server may answer before it has read everything, and close.
-        let (_, read) = tokio::join!(write.write_all(bytes), read.read_to_end(&mut answer));
-        read.expect("the answer is not cut off by a reset");
-        Reply::parse(&answer)
-    }
 }
 
 async fn run(settings: &Settings, clock: &Arc<HeldClock>, logged: &Logged) -> (Running, LogWriter) {
@@ -208,7 +267,7 @@ async fn run(settings: &Settings, clock: &Arc<HeldClock>, logged: &Logged) -> (R
 
 /// A request in the making.
 pub(crate) struct Call<'a> {
-    server: &'a TestServer,
+    server: &'a BareServer,
     head: Vec<u8>,
     body: Vec<u8>,
 }
