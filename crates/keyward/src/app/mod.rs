@@ -30,6 +30,8 @@ use keyward_core::id::{AccountId, AlertId, ContactId, KeyId, SessionId, UserId};
 use keyward_core::time::UnixMillis;
 use keyward_store::Store;
 
+use crate::mail::Mailer;
+
 pub use actor::Actor;
 pub use chance::Chance;
 pub use clock::Clock;
@@ -47,6 +49,10 @@ pub struct App {
     pub passwords: passwords::Passwords,
     pub throttle: throttle::Throttle,
     pub vault: vault::Vault,
+    /// Without it no mail is sent.
+    pub mailer: Option<Mailer>,
+    /// Where people reach the dashboard, for links in mails; `None` if nobody said.
+    pub public_url: Option<String>,
 }
 
 macro_rules! new_ids {
@@ -70,6 +76,8 @@ impl App {
             passwords: passwords::Passwords::default(),
             throttle: throttle::Throttle::default(),
             vault: vault::Vault::new(data_dir),
+            mailer: None,
+            public_url: None,
         }
     }
 

@@ -37,6 +37,15 @@ pub(super) struct ServeArgs {
     /// Requests a minute without a good key, for each client address [default: 60]
     #[arg(long, value_name = "N")]
     rate_limit_unauthenticated: Option<String>,
+    /// Address at which people reach the dashboard, such as https://keys.example.com
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Recent requests that are remembered at most; 0 remembers none [default: 1000000]
+    #[arg(long, value_name = "N")]
+    request_records: Option<String>,
+    /// Days for which recent requests are remembered [default: 7]
+    #[arg(long, value_name = "N")]
+    request_days: Option<String>,
     /// Where error pages are [default: https://docs.sent.dm/errors]
     #[arg(long, value_name = "URL")]
     docs_url: Option<String>,
@@ -69,7 +78,10 @@ impl ServeArgs {
             ("rate_limit_sensitive", self.rate_limit_sensitive),
             ("rate_limit_webhook_test", self.rate_limit_webhook_test),
             ("rate_limit_unauthenticated", self.rate_limit_unauthenticated),
+            ("public_url", self.public_url),
             ("docs_url", self.docs_url),
+            ("request_records", self.request_records),
+            ("request_days", self.request_days),
             ("trusted_proxies", self.trusted_proxies),
             ("max_body_bytes", self.max_body_bytes),
             ("log_format", self.log_format),

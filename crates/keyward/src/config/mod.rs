@@ -38,8 +38,15 @@ pub struct Settings {
     pub rate_limit_sensitive: u32,
     pub rate_limit_webhook_test: u32,
     pub rate_limit_unauthenticated: u32,
+    /// Where people reach the dashboard, without a slash at the end; `None` takes what the browser
+    /// asked for.
+    pub public_url: Option<String>,
     /// Without a slash at the end.
     pub docs_url: String,
+    /// Requests that are remembered at most; 0 remembers none.
+    pub request_records: i64,
+    /// For so many days.
+    pub request_days: i64,
     pub trusted_proxies: Vec<IpNet>,
     pub max_body_bytes: usize,
     pub log_format: LogFormat,
@@ -71,7 +78,10 @@ impl Default for Settings {
             rate_limit_sensitive: 0,
             rate_limit_webhook_test: 0,
             rate_limit_unauthenticated: 0,
+            public_url: None,
             docs_url: String::new(),
+            request_records: 0,
+            request_days: 0,
             trusted_proxies: vec![],
             max_body_bytes: 0,
             log_format: LogFormat::Readable,
@@ -170,6 +180,12 @@ pub const SETTINGS: &[Setting] = &[
         apply: |settings, text| limit(text).map(|n| settings.rate_limit_unauthenticated = n),
     },
     Setting {
+        name: "public_url",
+        default: "",
+        help: "Address at which people reach the dashboard, for links in mails and secure cookies",
+        apply: |settings, text| public_url(text).map(|url| settings.public_url = url),
+    },
+    Setting {
         name: "docs_url",
         default: "https://docs.sent.dm/errors",
         help: "Where error pages are: doc_url is this, a slash and the code",
@@ -183,6 +199,18 @@ pub const SETTINGS: &[Setting] = &[
             settings.docs_url = text.to_owned();
             Ok(())
         },
+    },
+    Setting {
+        name: "request_records",
+        default: "1000000",
+        help: "Recent requests that are remembered at most; 0 remembers none",
+        apply: |settings, text| whole(text, 100_000_000).map(|n| settings.request_records = n),
+    },
+    Setting {
+        name: "request_days",
+        default: "7",
+        help: "Days for which recent requests are remembered",
+        apply: |settings, text| whole(text, 3650).map(|n| settings.request_days = n),
     },
     Setting {
         name: "trusted_proxies",
@@ -239,11 +267,30 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
+/// `https://keys.example.com`: a scheme, a host and perhaps a port, no path.
+fn public_url(text: &str) -> Result<Option<String>, String> {
+    let text = text.trim_end_matches('/');
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b);
+    if rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(is_plain)) {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err(String::from("expected an address without a path, such as https://keys.example.com"))
+    }
+}
+
 fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
     text.parse()
         .ok()
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| format!("expected a number from {least} to {most}"))
+}
+
+fn whole(text: &str, most: usize) -> Result<i64, String> {
+    number(text, 0, most).and_then(|n| i64::try_from(n).map_err(|error| error.to_string()))
 }
 
 fn limit(text: &str) -> Result<u32, String> {
@@ -291,6 +338,8 @@ mod tests {
         check("threads", "-1");
         check("rate_limit_standard", "0");
         check("rate_limit_standard", "1000001");
+        check("public_url", "keys.example.com");
+        check("public_url", "https://keys.example.com/dashboard");
         check("docs_url", "docs.sent.dm");
         check("docs_url", "https://docs.sent.dm/\"errors");
         check("trusted_proxies", "10.0.0.0/33");

@@ -30,6 +30,7 @@ use tower_layer::Layer as _;
 use crate::app::reach::{self, Follower};
 use crate::app::{App, Chance, Clock, Reach, phone};
 use crate::config::Settings;
+use crate::mail::Mailer;
 use crate::observe::log::{Level, Log};
 use crate::workers::{self, UsageWriter};
 use routes::RouteTable;
@@ -109,13 +110,16 @@ impl Running {
         let reached =
             tokio::task::spawn_blocking(move || reach::load(&loading.0, &loading.1)).await??;
         tokio::task::spawn_blocking(phone::warm_up).await?;
-        let app = Arc::new(App::new(
+        let mut app = App::new(
             store,
             clock.clone(),
             chance.clone(),
             Reach::Here(Follower::new(Arc::clone(&verifier), reached)),
             &settings.data_dir,
-        ));
+        );
+        app.mailer = Mailer::from_settings(&settings)?;
+        app.public_url = settings.public_url.clone();
+        let app = Arc::new(app);
         let listener = TcpListener::bind(settings.listen).await.with_context(|| {
             format!(
                 "cannot listen on {}: choose another address or port with --listen",

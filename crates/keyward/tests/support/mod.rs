@@ -219,7 +219,8 @@ impl TestServer {
             email: Some(String::from("ada@example.com")),
             description: None,
         };
-        let account = accounts::create(bare.app(), &Actor::Operator, new).await.expect("the folder is new");
+        let account =
+            accounts::create(bare.app(), &Actor::Operator, new).await.expect("the folder is new");
         Self { bare, account }
     }
 
