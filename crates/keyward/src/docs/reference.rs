@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
         let (mut status, mut success, mut given) = ("", "", None);
         let mut refusals = vec![];
         for (number, answer) in &operation.responses.responses {
-            let RefOr::T(answer) = answer else { continue };
+            let Some(answer) = self.answer_of(answer) else { continue };
             if number.starts_with('2') {
                 (status, success) = (number, &answer.description);
                 given = answer.content.get(JSON).and_then(json_of);
@@ -236,6 +236,16 @@ impl<'a> Reader<'a> {
         codes.map(|code| Refusal { code, status, message: message(code) }).collect()
     }
 
+    fn answer_of(&self, answer: &'a RefOr<Response>) -> Option<&'a Response> {
+        match answer {
+            RefOr::Ref(reference) => {
+                let name = reference.ref_location.strip_prefix("#/components/responses/")?;
+                self.answer_of(self.components.responses.get(name)?)
+            }
+            RefOr::T(answer) => Some(answer),
+        }
+    }
+
     /// What a schema is, through references and through "or null".
     fn resolved(&self, schema: &'a RefOr<Schema>) -> Option<&'a Schema> {
         match schema {
@@ -292,10 +302,13 @@ impl<'a> Reader<'a> {
     }
 
     fn text_of(&self, schema: &'a RefOr<Schema>) -> String {
-        let own = match schema {
+        let of_reference = |schema: &'a RefOr<Schema>| match schema {
             RefOr::Ref(reference) => Some(&reference.description).filter(|text| !text.is_empty()),
-            RefOr::T(Schema::OneOf(choice)) => choice.description.as_ref(),
             RefOr::T(_) => None,
+        };
+        let own = match schema {
+            RefOr::T(Schema::OneOf(choice)) => choice.items.iter().find_map(of_reference),
+            schema => of_reference(schema),
         };
         let text = own.or_else(|| match self.resolved(schema)? {
             Schema::Object(object) => object.description.as_ref(),

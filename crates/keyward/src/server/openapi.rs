@@ -24,7 +24,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, Securi
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     Components, ComponentsBuilder, Content, ContentBuilder, Deprecated, OpenApi, OpenApiBuilder,
-    Paths, Ref, RefOr, Required, Schema, Server,
+    Paths, Ref, RefOr, Required, Response, Schema, Server,
 };
 
 use super::routes::{ENDPOINTS, Endpoint};
@@ -97,9 +97,16 @@ pub fn text(base: &str, docs_url: &str) -> String {
     TEXT.replace(BASE, &envelope::json_text(base)).replace(DOCS_URL, &envelope::json_text(docs_url))
 }
 
+/// What operations share.
+#[derive(Default)]
+struct Used {
+    codes: BTreeSet<Code>,
+    responses: BTreeMap<String, RefOr<Response>>,
+}
+
 fn describe() -> OpenApi {
     let mut paths = Paths::new();
-    let mut codes = BTreeSet::new();
+    let mut used = Used::default();
     for endpoint in ENDPOINTS {
         let methods = match endpoint.method {
             "POST" => HttpMethod::Post,
@@ -108,7 +115,7 @@ fn describe() -> OpenApi {
             "DELETE" => HttpMethod::Delete,
             _ => HttpMethod::Get,
         };
-        let Some(operation) = operation_of(endpoint, &mut codes) else { continue };
+        let Some(operation) = operation_of(endpoint, &mut used) else { continue };
         paths.add_path_operation(endpoint.pattern, vec![methods], operation);
     }
     let text = "Each request below /v3 carries a key in the header x-api-key. GET answers HEAD as \
@@ -122,12 +129,12 @@ fn describe() -> OpenApi {
             tags.map(|(name, text)| TagBuilder::new().name(name).description(Some(text)).build()),
         ))
         .paths(paths)
-        .components(Some(components(&codes)))
+        .components(Some(components(used)))
         .build()
 }
 
-fn operation_of(endpoint: &Endpoint, used: &mut BTreeSet<Code>) -> Option<Operation> {
-    let mut codes = BTreeSet::from([Code::HeadTooLarge, Code::UrlTooLong, Code::RequestMalformed]);
+fn operation_of(endpoint: &Endpoint, used: &mut Used) -> Option<Operation> {
+    let mut codes = BTreeSet::from(OF_HTTP);
     let health = HEALTH.iter().find(|(pattern, ..)| *pattern == endpoint.pattern);
     let operation = if let Some((_, id, summary, status, text)) = health {
         if *id == "health.ready" {
@@ -143,7 +150,7 @@ fn operation_of(endpoint: &Endpoint, used: &mut BTreeSet<Code>) -> Option<Operat
             .operation_id(Some(*id))
             .summary(Some(*summary))
             .securities(Some(Vec::<SecurityRequirement>::new()))
-            .response(status.to_string(), with_headers(answer, &["X-Request-Id"]))
+            .response(status.to_string(), with_headers(answer, &ALWAYS))
     } else {
         let words = OPERATIONS
             .iter()
@@ -151,15 +158,12 @@ fn operation_of(endpoint: &Endpoint, used: &mut BTreeSet<Code>) -> Option<Operat
         codes.extend(codes_of(endpoint, words));
         guarded(endpoint, words)
     };
-    used.extend(&codes);
-    Some(
-        refusals(&codes)
-            .into_iter()
-            .fold(operation, |operation, (status, answer)| {
-                operation.response(status.to_string(), answer)
-            })
-            .build(),
-    )
+    let operation = refusals(&codes).fold(operation, |operation, (status, name, codes)| {
+        used.responses.entry(name.clone()).or_insert_with(|| refusal(status, &codes).into());
+        operation.response(status.to_string(), Ref::from_response_name(name))
+    });
+    used.codes.extend(codes);
+    Some(operation.build())
 }
 
 /// All that an operation below `/v3` may refuse with. Contract 2 and 3.
@@ -249,7 +253,7 @@ fn guarded(endpoint: &Endpoint, words: &Words) -> OperationBuilder {
                     .name("Idempotency-Key")
                     .parameter_in(ParameterIn::Header)
                     .description(Some(
-                        "Letters, digits, underscores and hyphens. Its form is checked.",
+                        "Letters, digits, underscores and hyphens. Its form is checked; answers are not kept yet.",
                     ))
                     .schema(Some(key.pattern(Some("^[A-Za-z0-9_-]+$")))),
             )
@@ -270,39 +274,49 @@ fn guarded(endpoint: &Endpoint, words: &Words) -> OperationBuilder {
     operation.response(success.status.to_string(), with_headers(answer, &headers))
 }
 
+/// Answered before there is a route.
+const OF_HTTP: [Code; 3] = [Code::HeadTooLarge, Code::UrlTooLong, Code::RequestMalformed];
 const ALWAYS: [&str; 3] = ["X-Request-Id", "X-Response-Time", "X-API-Version"];
 const WITH_A_KEY: [&str; 4] =
     ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-Profile-Id"];
 
-/// An answer for each status, with an example for each code.
-fn refusals(codes: &BTreeSet<Code>) -> BTreeMap<u16, ResponseBuilder> {
+/// The codes by status, and under which name each answer stands among the components: `401` of two
+/// operations is one if it may be the same codes.
+fn refusals(codes: &BTreeSet<Code>) -> impl Iterator<Item = (u16, String, Vec<Code>)> {
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for code in codes {
         by_status.entry(code.status().as_u16()).or_default().push(*code);
     }
-    let answer = |(status, codes): (u16, Vec<Code>)| {
-        let lines = codes.iter().map(|code| format!("{}: {}", code.as_str(), code.message()));
-        let examples = codes.iter().map(|code| {
-            let place = format!("#/components/examples/{}", code.as_str());
-            (code.as_str(), RefOr::Ref(Ref::new(place)))
-        });
-        let body = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("Error")))
-            .examples_from_iter(examples)
-            .build();
-        let more: &[&str] = match status {
-            401 => &["WWW-Authenticate"],
-            409 => &["X-Should-Retry"],
-            429 => &["Retry-After"],
-            _ => &[],
-        };
-        let known: &[&str] = if matches!(status, 401 | 414 | 431) { &[] } else { &WITH_A_KEY };
-        let builder = ResponseBuilder::new()
-            .description(lines.collect::<Vec<_>>().join("\n\n"))
-            .content(JSON, body);
-        (status, with_headers(builder, &[&ALWAYS[..], known, more].concat()))
+    by_status.into_iter().map(|(status, codes)| {
+        let name = codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(".");
+        (status, name, codes)
+    })
+}
+
+/// An answer of this status, with an example for each code.
+fn refusal(status: u16, codes: &[Code]) -> Response {
+    let lines = codes.iter().map(|code| format!("{}: {}", code.as_str(), code.message()));
+    let examples = codes.iter().map(|code| {
+        let place = format!("#/components/examples/{}", code.as_str());
+        (code.as_str(), RefOr::Ref(Ref::new(place)))
+    });
+    let body = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Error")))
+        .examples_from_iter(examples)
+        .build();
+    let more: &[&str] = match status {
+        401 => &["WWW-Authenticate"],
+        409 => &["X-Should-Retry"],
+        429 => &["Retry-After"],
+        _ => &[],
     };
-    by_status.into_iter().map(answer).collect()
+    // What HTTP alone refuses has no key, and so no limit.
+    let is_past_the_door = status != 401 && codes.iter().any(|code| !OF_HTTP.contains(code));
+    let known: &[&str] = if is_past_the_door { &WITH_A_KEY } else { &[] };
+    let answer = ResponseBuilder::new()
+        .description(lines.collect::<Vec<_>>().join("\n\n"))
+        .content(JSON, body);
+    with_headers(answer, &[&ALWAYS[..], known, more].concat()).build()
 }
 
 fn with_headers(answer: ResponseBuilder, names: &[&str]) -> ResponseBuilder {
@@ -391,7 +405,7 @@ fn whole(schema: RefOr<Schema>) -> RefOr<Schema> {
     RefOr::T(Schema::Object(object))
 }
 
-fn components(codes: &BTreeSet<Code>) -> Components {
+fn components(used: Used) -> Components {
     let scheme = ApiKeyValue::with_description(
         "x-api-key",
         "A key is a UUID of 36 characters. A test key and a production key look alike.",
@@ -422,7 +436,7 @@ fn components(codes: &BTreeSet<Code>) -> Components {
         let header = HeaderBuilder::new().description(Some(text)).schema(Some(schema));
         components = components.header(name, header.example(Some(example)).build());
     }
-    for code in codes {
+    for code in used.codes {
         let value = json!({
             "success": false,
             "error": {
@@ -435,7 +449,9 @@ fn components(codes: &BTreeSet<Code>) -> Components {
         let example = ExampleBuilder::new().summary(code.message()).value(Some(value));
         components = components.example(code.as_str(), example.build());
     }
-    components.build()
+    let mut components = components.build();
+    components.responses = used.responses;
+    components
 }
 
 #[cfg(test)]
@@ -483,9 +499,12 @@ mod tests {
         let value: Value = serde_json::from_str(&text("http://a", "http://e")).expect("JSON");
         let codes = |path: &str, method: &str| -> BTreeSet<String> {
             let answers = value["paths"][path][method]["responses"].as_object().expect("answers");
-            let examples = answers
-                .values()
-                .filter_map(|answer| answer["content"][JSON]["examples"].as_object());
+            let answers = answers.values().map(|answer| {
+                let place = answer["$ref"].as_str().and_then(|place| place.strip_prefix('#'));
+                place.and_then(|place| value.pointer(place)).unwrap_or(answer)
+            });
+            let examples =
+                answers.filter_map(|answer| answer["content"][JSON]["examples"].as_object());
             examples.flat_map(|examples| examples.keys().cloned()).collect()
         };
         let me = codes("/v3/me", "get");

@@ -67,5 +67,5 @@ pub async fn try_script(_: Request) -> Answer {
 /// # Errors
 /// None.
 pub async fn description(request: Request) -> Answer {
-    Ok(text("application/json", openapi::text(&base(&request), &request.docs_url)))
+    Ok(text("application/json; charset=utf-8", openapi::text(&base(&request), &request.docs_url)))
 }

@@ -95,8 +95,15 @@ pub(super) struct MessageSummary {
     last_message_at: Option<String>,
     #[schema(value_type = Vec<String>)]
     channels_used: [&'static str; 0],
-    #[schema(value_type = Vec<u64>)]
-    channel_scores: [u64; 0],
+    channel_scores: [ChannelScore; 0],
+}
+
+/// How messages over one channel fared, in percent.
+#[derive(Serialize, ToSchema)]
+struct ChannelScore {
+    channel: &'static str,
+    success_score: u8,
+    fail_score: u8,
 }
 
 impl MessageSummary {
