@@ -176,8 +176,8 @@ pub fn waiting(base: &str) -> Vec<Sample> {
 const WAIT_IN_PYTHON: &str = r#"import os, random, time, urllib.error, urllib.request
 
 def call(path, attempts=5):
-    headers = {"x-api-key": os.environ["SENT_API_KEY"]}
-    request = urllib.request.Request("{base}" + path, headers=headers)
+    request = urllib.request.Request("{base}" + path)
+    request.add_header("x-api-key", os.environ["SENT_API_KEY"])
     for attempt in range(attempts):
         try:
             with urllib.request.urlopen(request) as answer:
@@ -185,9 +185,10 @@ def call(path, attempts=5):
         except urllib.error.HTTPError as error:
             if error.code != 429 and error.code < 500 or attempt == attempts - 1:
                 raise
-            # What the server says; for its own faults 1, 2, 4 s and so on, never over 30.
-            pause = float(error.headers.get("Retry-After") or min(2**attempt, 30))
-            # A little more, so that many programs do not come back in the same instant.
+            # What the server says; for its own faults 1, 2, 4 s and so on.
+            said = error.headers.get("Retry-After")
+            pause = float(said) if said else min(2**attempt, 30)
+            # A little more, so that not all programs come back at once.
             time.sleep(pause + random.random())
 
 print(call("/v3/me"))"#;
@@ -199,10 +200,10 @@ const WAIT_IN_TYPESCRIPT: &str = r"async function call(path: string, attempts = 
     });
     const mayPass = answer.status === 429 || answer.status >= 500;
     if (!mayPass || attempt === attempts) return answer;
-    // What the server says; for its own faults 1, 2, 4 s and so on, never over 30.
+    // What the server says; for its own faults 1, 2, 4 s and so on.
     const said = Number(answer.headers.get('retry-after'));
     const pause = said || Math.min(2 ** (attempt - 1), 30);
-    // A little more, so that many programs do not come back in the same instant.
+    // A little more, so that not all programs come back at once.
     await new Promise((done) => setTimeout(done, (pause + Math.random()) * 1000));
   }
 }

@@ -125,12 +125,14 @@ fn list_query() -> Vec<QueryParameter> {
         of("page", "Which page, counted from 1.", whole().default(Some(json!(1)))),
         of(
             "page_size",
-            "How many contacts a page holds.",
+            &format!("How many contacts a page holds, {LARGEST_PAGE} at most."),
             whole().maximum(Some(LARGEST_PAGE)).default(Some(json!(DEFAULT_PAGE_SIZE))),
         ),
         of(
             "search",
-            "Any part of the number, however it is written.",
+            &format!(
+                "Any part of the number, however it is written; {LONGEST_SEARCH} characters at most."
+            ),
             text().max_length(Some(LONGEST_SEARCH)),
         ),
         of(

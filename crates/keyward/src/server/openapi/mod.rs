@@ -5,30 +5,30 @@
 //! and examples come from `v3/description`, and a test proves that each route has them. Made once;
 //! this server's address and that of the error pages are put in for each reader.
 
+mod components;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
+use components::{
+    ALWAYS, OF_HTTP, Used, WITH_A_KEY, components, content, enveloped, reference, refusal,
+    success_example, with_headers,
+};
 use keyward_core::account::RateClass;
 use keyward_tower::{Access, Code, envelope};
-use serde_json::{Value, json};
-use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::info::InfoBuilder;
 use utoipa::openapi::path::{
     HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn,
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::tag::TagBuilder;
-use utoipa::openapi::{
-    Components, ComponentsBuilder, Content, ContentBuilder, Deprecated, OpenApi, OpenApiBuilder,
-    Paths, Ref, RefOr, Required, Response, Schema, Server,
-};
+use utoipa::openapi::{Content, Deprecated, OpenApi, OpenApiBuilder, Paths, Ref, Required, Server};
 
 use super::routes::{ENDPOINTS, Endpoint};
-use crate::v3::description::{GROUPS, OPERATIONS, Operation as Words, Shape};
+use crate::v3::description::{GROUPS, OPERATIONS, Operation as Words, QueryParameter};
 
 /// Stands for this server's address until a reader asks.
 const BASE: &str = "{base}";
@@ -50,36 +50,6 @@ const HEALTH: [(&str, &str, &str, u16, &str); 3] = [
     ),
 ];
 
-/// Each with a sentence, a sample, and whether it is a number.
-const HEADERS: [(&str, &str, &str, bool); 11] = [
-    (
-        "X-Request-Id",
-        "Names the request; the log of the server has it too.",
-        "req_b9ln7IPEQIItkJ2yWQjj",
-        false,
-    ),
-    ("X-Response-Time", "How long the server took, in whole milliseconds.", "12ms", false),
-    ("X-API-Version", "Always v3.", "v3", false),
-    ("X-RateLimit-Limit", "How many requests a minute the account may make.", "200", true),
-    ("X-RateLimit-Remaining", "How many of them are left.", "199", true),
-    (
-        "X-RateLimit-Reset",
-        "From which second on all are free again, as a Unix time.",
-        "1704067260",
-        true,
-    ),
-    ("Retry-After", "How many seconds to wait, from 1 to 60.", "42", true),
-    (
-        "WWW-Authenticate",
-        "Which header a key is expected in.",
-        "ApiKey realm=\"v3\", header=\"x-api-key\"",
-        false,
-    ),
-    ("X-Should-Retry", "false: sending it again will not help.", "false", false),
-    ("X-Sandbox", "true: nothing was written.", "true", false),
-    ("X-Profile-Id", "The profile that the request acted for.", EXAMPLE_ID, false),
-];
-
 static DESCRIPTION: LazyLock<OpenApi> = LazyLock::new(describe);
 static TEXT: LazyLock<String> =
     LazyLock::new(|| serde_json::to_string(&*DESCRIPTION).unwrap_or_default());
@@ -97,13 +67,6 @@ pub fn text(base: &str, docs_url: &str) -> String {
     TEXT.replace(BASE, &envelope::json_text(base)).replace(DOCS_URL, &envelope::json_text(docs_url))
 }
 
-/// What operations share.
-#[derive(Default)]
-struct Used {
-    codes: BTreeSet<Code>,
-    responses: BTreeMap<String, RefOr<Response>>,
-}
-
 fn describe() -> OpenApi {
     let mut paths = Paths::new();
     let mut used = Used::default();
@@ -118,8 +81,8 @@ fn describe() -> OpenApi {
         let Some(operation) = operation_of(endpoint, &mut used) else { continue };
         paths.add_path_operation(endpoint.pattern, vec![methods], operation);
     }
-    let text = "Each request below /v3 carries a key in the header x-api-key. GET answers HEAD as \
-                well. Unknown members of a body are ignored.";
+    let text = "Each request below `/v3` carries a key in the header `x-api-key`. Where there is \
+                `GET`, there is `HEAD` as well. Unknown members of a body are ignored.";
     let tags =
         GROUPS.into_iter().chain([("Health", "For whoever looks after the server. No key.")]);
     OpenApiBuilder::new()
@@ -217,52 +180,14 @@ fn guarded(endpoint: &Endpoint, words: &Words) -> OperationBuilder {
     if words.is_deprecated {
         operation = operation.deprecated(Some(Deprecated::True));
     }
-    let text = || ObjectBuilder::new().schema_type(Type::String);
-    let uuid = || text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
-    if endpoint.pattern.contains("{id}") {
-        operation = operation.parameter(
-            ParameterBuilder::new()
-                .name("id")
-                .parameter_in(ParameterIn::Path)
-                .required(Required::True)
-                .description(Some("The identifier, as the API returned it."))
-                .schema(Some(uuid().examples([EXAMPLE_ID]))),
-        );
-    }
-    for parameter in (words.query)() {
-        operation = operation.parameter(
-            ParameterBuilder::new()
-                .name(parameter.name)
-                .parameter_in(ParameterIn::Query)
-                .description(Some(parameter.text))
-                .schema(Some(parameter.schema)),
-        );
-    }
-    operation = operation.parameter(
-        ParameterBuilder::new()
-            .name("x-profile-id")
-            .parameter_in(ParameterIn::Header)
-            .description(Some("Acts for a profile of the key's organization."))
-            .schema(Some(uuid())),
-    );
+    operation = parameters_of(endpoint, words)
+        .into_iter()
+        .fold(operation, |operation, parameter| operation.parameter(parameter));
     if let Some(body) = &words.body {
-        let key = text().min_length(Some(1)).max_length(Some(255));
-        operation = operation
-            .parameter(
-                ParameterBuilder::new()
-                    .name("Idempotency-Key")
-                    .parameter_in(ParameterIn::Header)
-                    .description(Some(
-                        "Letters, digits, underscores and hyphens. Its form is checked; answers are not kept yet.",
-                    ))
-                    .schema(Some(key.pattern(Some("^[A-Za-z0-9_-]+$")))),
-            )
-            .request_body(Some(
-                RequestBodyBuilder::new()
-                    .content(JSON, content(reference(body.shape), (body.example)()))
-                    .required(Some(if body.is_required { Required::True } else { Required::False }))
-                    .build(),
-            ));
+        let required = if body.is_required { Required::True } else { Required::False };
+        let content = content(reference(body.shape), (body.example)());
+        let body = RequestBodyBuilder::new().content(JSON, content).required(Some(required));
+        operation = operation.request_body(Some(body.build()));
     }
     let success = &words.success;
     let mut answer = ResponseBuilder::new().description(success.text);
@@ -274,11 +199,32 @@ fn guarded(endpoint: &Endpoint, words: &Words) -> OperationBuilder {
     operation.response(success.status.to_string(), with_headers(answer, &headers))
 }
 
-/// Answered before there is a route.
-const OF_HTTP: [Code; 3] = [Code::HeadTooLarge, Code::UrlTooLong, Code::RequestMalformed];
-const ALWAYS: [&str; 3] = ["X-Request-Id", "X-Response-Time", "X-API-Version"];
-const WITH_A_KEY: [&str; 4] =
-    ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-Profile-Id"];
+fn parameters_of(endpoint: &Endpoint, words: &Words) -> Vec<ParameterBuilder> {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let uuid = || text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+    let of = |name: &str, place: ParameterIn, text: &str| {
+        ParameterBuilder::new().name(name).parameter_in(place).description(Some(text))
+    };
+    let mut parameters = vec![];
+    if endpoint.pattern.contains("{id}") {
+        let id = of("id", ParameterIn::Path, "The identifier, as the API returned it.");
+        let schema = uuid().examples([EXAMPLE_ID]);
+        parameters.push(id.required(Required::True).schema(Some(schema)));
+    }
+    for QueryParameter { name, text, schema } in (words.query)() {
+        parameters.push(of(name, ParameterIn::Query, &text).schema(Some(schema)));
+    }
+    let profile = "Acts for a profile of the key's organization.";
+    parameters.push(of("x-profile-id", ParameterIn::Header, profile).schema(Some(uuid())));
+    if words.body.is_some() {
+        let key = "Letters, digits, underscores and hyphens. Its form is checked; answers are not \
+                   kept yet.";
+        let key = of("Idempotency-Key", ParameterIn::Header, key);
+        let schema = text().min_length(Some(1)).max_length(Some(255));
+        parameters.push(key.schema(Some(schema.pattern(Some("^[A-Za-z0-9_-]+$")))));
+    }
+    parameters
+}
 
 /// The codes by status, and under which name each answer stands among the components: `401` of two
 /// operations is one if it may be the same codes.
@@ -293,169 +239,10 @@ fn refusals(codes: &BTreeSet<Code>) -> impl Iterator<Item = (u16, String, Vec<Co
     })
 }
 
-/// An answer of this status, with an example for each code.
-fn refusal(status: u16, codes: &[Code]) -> Response {
-    let lines = codes.iter().map(|code| format!("{}: {}", code.as_str(), code.message()));
-    let examples = codes.iter().map(|code| {
-        let place = format!("#/components/examples/{}", code.as_str());
-        (code.as_str(), RefOr::Ref(Ref::new(place)))
-    });
-    let body = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("Error")))
-        .examples_from_iter(examples)
-        .build();
-    let more: &[&str] = match status {
-        401 => &["WWW-Authenticate"],
-        409 => &["X-Should-Retry"],
-        429 => &["Retry-After"],
-        _ => &[],
-    };
-    // What HTTP alone refuses has no key, and so no limit.
-    let is_past_the_door = status != 401 && codes.iter().any(|code| !OF_HTTP.contains(code));
-    let known: &[&str] = if is_past_the_door { &WITH_A_KEY } else { &[] };
-    let answer = ResponseBuilder::new()
-        .description(lines.collect::<Vec<_>>().join("\n\n"))
-        .content(JSON, body);
-    with_headers(answer, &[&ALWAYS[..], known, more].concat()).build()
-}
-
-fn with_headers(answer: ResponseBuilder, names: &[&str]) -> ResponseBuilder {
-    names.iter().fold(answer, |answer, name| {
-        answer.header_ref(*name, Ref::new(format!("#/components/headers/{name}")))
-    })
-}
-
-fn content(schema: RefOr<Schema>, example: Value) -> Content {
-    ContentBuilder::new().schema(Some(schema)).example(Some(example)).build()
-}
-
-fn reference(shape: Shape) -> RefOr<Schema> {
-    Ref::from_schema_name((shape.name)()).into()
-}
-
-fn success_example(data: &Value) -> Value {
-    json!({"success": true, "data": data, "error": null, "meta": meta_example()})
-}
-
-fn meta_example() -> Value {
-    json!({
-        "request_id": "req_b9ln7IPEQIItkJ2yWQjj",
-        "timestamp": "2024-01-01T00:00:00Z",
-        "version": "v3",
-    })
-}
-
-/// The envelope of a success. Contract 1.
-fn enveloped(shape: Shape) -> RefOr<Schema> {
-    let null = || ObjectBuilder::new().schema_type(Type::Null);
-    let success = ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true]));
-    whole(
-        ObjectBuilder::new()
-            .property("success", success)
-            .property("data", reference(shape))
-            .property("error", null())
-            .property("meta", Ref::from_schema_name("Meta"))
-            .into(),
-    )
-}
-
-/// The guide's error body. Contract 1.
-fn error_schema() -> RefOr<Schema> {
-    let text = || ObjectBuilder::new().schema_type(Type::String);
-    let uri = || text().format(Some(SchemaFormat::Custom(String::from("uri"))));
-    let codes = Code::ALL.iter().map(|code| code.as_str());
-    let sentences = text().to_array_builder();
-    let details = ObjectBuilder::new()
-        .description(Some("Sentences by field, where fields are at fault."))
-        .additional_properties(Some(RefOr::T(Schema::Array(sentences.build()))));
-    let error = ObjectBuilder::new()
-        .property("code", text().enum_values(Some(codes)))
-        .property("message", text())
-        .property("doc_url", uri().description(Some("What it means and what to do.")))
-        .property("details", details)
-        .required("code")
-        .required("message")
-        .required("doc_url");
-    let success = ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([false]));
-    whole(
-        ObjectBuilder::new()
-            .property("success", success)
-            .property("error", error)
-            .property("meta", Ref::from_schema_name("Meta"))
-            .into(),
-    )
-}
-
-fn meta_schema() -> RefOr<Schema> {
-    let text = || ObjectBuilder::new().schema_type(Type::String);
-    let time = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
-    whole(
-        ObjectBuilder::new()
-            .property("request_id", text().description(Some("The same as X-Request-Id.")))
-            .property("timestamp", time)
-            .property("version", text().enum_values(Some(["v3"])))
-            .into(),
-    )
-}
-
-/// Every key of an answer is always written. Contract 1.
-fn whole(schema: RefOr<Schema>) -> RefOr<Schema> {
-    let RefOr::T(Schema::Object(mut object)) = schema else { return schema };
-    object.required = object.properties.keys().cloned().collect();
-    RefOr::T(Schema::Object(object))
-}
-
-fn components(used: Used) -> Components {
-    let scheme = ApiKeyValue::with_description(
-        "x-api-key",
-        "A key is a UUID of 36 characters. A test key and a production key look alike.",
-    );
-    let mut components = ComponentsBuilder::new()
-        .security_scheme("ApiKey", SecurityScheme::ApiKey(ApiKey::Header(scheme)))
-        .schema("Error", error_schema())
-        .schema("Meta", meta_schema());
-    for words in OPERATIONS {
-        if let Some((shape, _)) = words.success.data {
-            let mut schemas = vec![((shape.name)().into_owned(), (shape.schema)())];
-            (shape.others)(&mut schemas);
-            for (name, schema) in schemas {
-                components = components.schema(name, whole(schema));
-            }
-        }
-        if let Some(body) = &words.body {
-            components = components.schema((body.shape.name)(), (body.shape.schema)());
-        }
-    }
-    for (name, text, example, is_number) in HEADERS {
-        let (kind, example) = if is_number {
-            (Type::Integer, example.parse::<u64>().map_or(Value::Null, Value::from))
-        } else {
-            (Type::String, json!(example))
-        };
-        let schema = ObjectBuilder::new().schema_type(SchemaType::new(kind));
-        let header = HeaderBuilder::new().description(Some(text)).schema(Some(schema));
-        components = components.header(name, header.example(Some(example)).build());
-    }
-    for code in used.codes {
-        let value = json!({
-            "success": false,
-            "error": {
-                "code": code.as_str(),
-                "message": code.message(),
-                "doc_url": format!("{DOCS_URL}/{}", code.as_str()),
-            },
-            "meta": meta_example(),
-        });
-        let example = ExampleBuilder::new().summary(code.message()).value(Some(value));
-        components = components.example(code.as_str(), example.build());
-    }
-    let mut components = components.build();
-    components.responses = used.responses;
-    components
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
