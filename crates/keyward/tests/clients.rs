@@ -1,4 +1,4 @@
-//! The official Python client against the real server.
+//! The official Python client against the real server, and what the reference shows of it.
 //!
 //! Its own target, for it needs the client in a virtual environment: `make test` installs it. The
 //! script runs as a child and asks over its output for the clock to be moved.
@@ -20,13 +20,18 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_official_python_client_does_all_of_me_and_contacts() {
+fn python() -> PathBuf {
     let python = root().join("target/e2e/python/bin/python");
     assert!(
         python.exists(),
         "the Python client is not installed: run scripts/test-tools.sh, or 'make test', first"
     );
+    python
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_official_python_client_does_all_of_me_and_contacts() {
+    let python = python();
     let server = TestServer::start().await;
     let full = server.key().await;
     let test = server.issue(KeyOf { environment: Environment::Test, ..server.usual() }).await;
@@ -66,4 +71,34 @@ async fn the_official_python_client_does_all_of_me_and_contacts() {
     }
     let status = child.wait().await.expect("it was started");
     assert!(status.success(), "the script reports failures above: {status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_samples_of_the_reference_run_as_they_are_shown() {
+    let server = TestServer::start().await;
+    let key = server.key().await;
+    let contact = server.post("/v3/contacts", r#"{"phone_number":"+442079460123"}"#).key(&key);
+    let contact = contact.send().await.json();
+    let id = contact["data"]["id"].as_str().expect("an id");
+    let host = server.address();
+    let head = format!("GET /docs/reference HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    let page = server.raw(head.as_bytes()).await.body;
+    let parts = page.split("<summary>Python</summary>").skip(1);
+    let mut samples: Vec<String> = parts
+        .filter_map(|part| part.split("<code>").nth(1)?.split("</code>").next())
+        .map(|sample| {
+            let plain = sample.replace("&#34;", "\"").replace("&#39;", "'");
+            plain.replace("018cc251-f400-7101-8101-010101010101", id)
+        })
+        .collect();
+    // The contact must stay for the others.
+    samples.sort_by_key(|sample| sample.contains(".delete("));
+    assert!(samples.len() >= 7, "{samples:?}");
+    for sample in samples {
+        let mut run = Command::new(python());
+        let run = run.args(["-c", &sample]).env("SENT_API_KEY", &key.clear).output();
+        let output = run.await.expect("python can be started");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{sample}\n{errors}");
+    }
 }

@@ -20,6 +20,7 @@ struct Entry {
 #[derive(Template)]
 #[template(path = "docs/index.html")]
 struct Index<'a> {
+    here: &'a str,
     groups: Vec<Group>,
     base: &'a str,
     /// A code that was asked for and does not exist.
@@ -29,6 +30,7 @@ struct Index<'a> {
 #[derive(Template)]
 #[template(path = "docs/page.html")]
 struct Page<'a> {
+    here: &'a str,
     code: &'a str,
     status: u16,
     reason: &'a str,
@@ -71,7 +73,7 @@ fn render_index(base: &str, is_unknown: bool) -> Result<String, askama::Error> {
             groups.push(Group { title, codes: members.into_iter().map(entry).collect() });
         }
     }
-    Index { groups, base, is_unknown }.render()
+    Index { here: "/errors", groups, base, is_unknown }.render()
 }
 
 /// The list of all codes.
@@ -100,6 +102,7 @@ pub fn page(code: Code, base: &str, docs_url: &str) -> Result<String, askama::Er
     let neighbour = |index: usize| Code::ALL.get(index).map(|code| code.as_str());
     let here = |text: &str| text.replace("{base}", base);
     Page {
+        here: "/errors",
         code: code.as_str(),
         status: code.status().as_u16(),
         reason: code.status().canonical_reason().unwrap_or_default(),

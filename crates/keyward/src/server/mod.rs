@@ -3,6 +3,8 @@
 pub mod control;
 pub mod listen;
 pub mod open;
+pub mod openapi;
+pub mod pages;
 pub mod routes;
 pub mod stack;
 pub mod wire;

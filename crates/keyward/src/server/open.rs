@@ -31,7 +31,7 @@ fn status(status: StatusCode) -> Answer {
     Ok(response)
 }
 
-fn text(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub(super) fn text(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -39,7 +39,7 @@ fn text(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Byt
     response
 }
 
-fn page(status: StatusCode, html: Result<String, askama::Error>) -> Answer {
+pub(super) fn page(status: StatusCode, html: Result<String, askama::Error>) -> Answer {
     let html = html.map_err(|error| ApiError::new(Code::InternalUnexpected).caused_by(error))?;
     let mut response = text("text/html; charset=utf-8", html);
     *response.status_mut() = status;
@@ -51,14 +51,14 @@ fn page(status: StatusCode, html: Result<String, askama::Error>) -> Answer {
     Ok(response)
 }
 
-/// `GET /`: leads to the error pages, the only ones there are yet.
+/// `GET /`: leads to the documents.
 ///
 /// # Errors
 /// None.
 pub async fn root(_: Request) -> Answer {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SEE_OTHER;
-    response.headers_mut().insert(LOCATION, HeaderValue::from_static("/errors"));
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static("/docs"));
     Ok(response)
 }
 
@@ -122,7 +122,7 @@ pub async fn error_page(request: Request) -> Answer {
 /// This server's address as the reader sees it, for the commands on the pages.
 ///
 /// Only a host that looks like one is repeated.
-fn base(request: &Request) -> String {
+pub(super) fn base(request: &Request) -> String {
     let host = request.parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     let is_plain = |host: &&str| {
         !host.is_empty()

@@ -12,7 +12,7 @@ use keyward_core::account::RateClass;
 use keyward_core::permission::Permission;
 use keyward_tower::{Access, Routes};
 
-use super::open;
+use super::{open, pages};
 use crate::v3::{self, Answer};
 
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -92,6 +92,13 @@ pub const ENDPOINTS: &[Endpoint] = &[
     open_get!("/health/ready", open::ready),
     open_get!("/errors", open::errors),
     open_get!("/errors/{code}", open::error_page),
+    open_get!("/docs", pages::start),
+    open_get!("/docs/authentication", pages::authentication),
+    open_get!("/docs/rate-limits", pages::rate_limits),
+    open_get!("/docs/errors", pages::errors),
+    open_get!("/docs/reference", pages::reference),
+    open_get!("/docs/try.js", pages::try_script),
+    open_get!("/openapi.json", pages::description),
     v3!("GET" "/v3/me", v3::me::show).exempt_from_account_state(),
     v3!("GET" "/v3/contacts", v3::contacts::list).asks(Permission::ContactsRead),
     v3!("POST" "/v3/contacts", v3::contacts::create).asks(Permission::ContactsWrite),

@@ -5,6 +5,7 @@ use keyward_core::id::ContactId;
 use keyward_store::contacts::Contact;
 use keyward_tower::{ApiError, Code};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::extract::{Object, check_idempotency_key, fault};
 use super::page::{Page, Pagination, Query};
@@ -13,24 +14,43 @@ use crate::app::contacts::{self, Channel, ContactChange, ContactQuery};
 use crate::app::{AppError, Faults};
 use crate::when;
 
-const LONGEST_SEARCH: usize = 100;
+pub(super) const LONGEST_SEARCH: usize = 100;
 
-#[derive(Serialize)]
-struct ContactView<'a> {
+/// A phone number that messages can be sent to.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Contact)]
+pub(super) struct ContactView<'a> {
+    #[schema(format = Uuid)]
     id: String,
+    /// The account that the contact belongs to.
+    #[schema(format = Uuid)]
     customer_id: String,
+    /// The number as it was given.
     phone_number: &'a str,
+    /// A plus sign and digits alone.
     format_e164: &'a str,
+    /// With spaces, for readers abroad.
     format_international: &'a str,
+    /// With spaces, for readers in its country.
     format_national: &'a str,
+    /// As a link: RFC 3966.
     format_rfc: &'a str,
+    /// The calling code, without a plus sign.
     country_code: &'a str,
+    /// The country in two letters (ISO 3166).
     region_code: &'a str,
+    /// `sms`, `whatsapp` or both, separated by a comma.
     available_channels: &'a str,
+    /// `sms` or `whatsapp`.
     default_channel: &'a str,
+    /// Whether the person behind the number wants no messages.
     opt_out: bool,
+    /// Always false; the clients know the field.
     is_inherited: bool,
+    #[schema(format = DateTime)]
     created_at: String,
+    /// `null` until the first change.
+    #[schema(format = DateTime)]
     updated_at: Option<String>,
 }
 
@@ -56,20 +76,48 @@ impl<'a> From<&'a Contact> for ContactView<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct ContactList<'a> {
+/// One page of contacts, the newest first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ContactList<'a> {
     contacts: Vec<ContactView<'a>>,
     pagination: Pagination,
 }
 
-#[derive(Serialize)]
-struct MessageSummary {
+/// What was sent to a contact, counted.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MessageSummary {
+    #[schema(format = Uuid)]
     contact_id: String,
     message_count: u64,
+    #[schema(format = DateTime)]
     first_message_at: Option<String>,
+    #[schema(format = DateTime)]
     last_message_at: Option<String>,
+    #[schema(value_type = Vec<String>)]
     channels_used: [&'static str; 0],
-    channel_scores: [u64; 0],
+    channel_scores: [ChannelScore; 0],
+}
+
+/// How messages over one channel fared, in percent.
+#[derive(Serialize, ToSchema)]
+struct ChannelScore {
+    channel: &'static str,
+    success_score: u8,
+    fail_score: u8,
+}
+
+impl MessageSummary {
+    /// Zeros, for this server sends no messages.
+    fn of(contact: ContactId) -> Self {
+        Self {
+            contact_id: contact.to_string(),
+            message_count: 0,
+            first_message_at: None,
+            last_message_at: None,
+            channels_used: [],
+            channel_scores: [],
+        }
+    }
 }
 
 /// `POST /v3/contacts`
@@ -198,21 +246,13 @@ pub async fn remove(mut request: Request) -> Answer {
     no_content(is_sandbox)
 }
 
-/// `GET /v3/contacts/{id}/message-summary`: zeros, for this server sends no messages.
+/// `GET /v3/contacts/{id}/message-summary`
 ///
 /// # Errors
 /// VALIDATION_003, RESOURCE_001.
 pub async fn message_summary(request: Request) -> Answer {
     let contact = contacts::find(&request.app, &request.caller, request.id()?).await?;
-    let summary = MessageSummary {
-        contact_id: contact.id.to_string(),
-        message_count: 0,
-        first_message_at: None,
-        last_message_at: None,
-        channels_used: [],
-        channel_scores: [],
-    };
-    request.answer(StatusCode::OK, &summary, false)
+    request.answer(StatusCode::OK, &MessageSummary::of(contact.id), false)
 }
 
 fn check(faults: Faults) -> Result<(), ApiError> {
@@ -222,4 +262,57 @@ fn check(faults: Faults) -> Result<(), ApiError> {
 fn unknown_channel(field: &str) -> ApiError {
     let sentence = format!("{field} must be one of: sms, whatsapp");
     ApiError::new(Code::EnumInvalid).about(field, sentence)
+}
+
+/// Answers for the reference, made as the handlers make theirs.
+pub(super) mod examples {
+    use keyward_core::account::Environment;
+    use keyward_core::id::AccountId;
+    use keyward_core::time::UnixMillis;
+    use serde_json::{Value, json};
+
+    use super::{Contact, ContactId, ContactList, ContactView, MessageSummary, Page, Query};
+
+    const AT: UnixMillis = UnixMillis(1_704_067_200_000);
+
+    fn contact() -> Contact {
+        Contact {
+            id: ContactId::new(AT, [1; 10]),
+            account: AccountId::new(AT, [2; 10]),
+            environment: Environment::Production,
+            phone_number: String::from("+1 (415) 555-0123"),
+            format_e164: String::from("+14155550123"),
+            format_international: String::from("+1 415-555-0123"),
+            format_national: String::from("(415) 555-0123"),
+            format_rfc: String::from("tel:+1-415-555-0123"),
+            country_code: String::from("1"),
+            region_code: String::from("US"),
+            available_channels: String::from("sms"),
+            default_channel: String::from("sms"),
+            opt_out: false,
+            created_at: AT,
+            updated_at: None,
+        }
+    }
+
+    pub(in crate::v3) fn one() -> Value {
+        json!(ContactView::from(&contact()))
+    }
+
+    pub(in crate::v3) fn changed() -> Value {
+        json!(ContactView::from(&Contact { opt_out: true, updated_at: Some(AT), ..contact() }))
+    }
+
+    pub(in crate::v3) fn list() -> Value {
+        let contact = contact();
+        let contacts = vec![ContactView::from(&contact)];
+        let first = Page::of(&Query::of(&http::Uri::from_static("/")));
+        first.map_or(Value::Null, |page| {
+            json!(ContactList { contacts, pagination: page.of_total(1) })
+        })
+    }
+
+    pub(in crate::v3) fn message_summary() -> Value {
+        json!(MessageSummary::of(contact().id))
+    }
 }

@@ -4,47 +4,60 @@ use http::StatusCode;
 use keyward_core::account::{Account, AccountKind, AccountState};
 use keyward_tower::{ApiError, Code};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Answer, Request};
 use crate::app::{Reach, accounts};
 use crate::when;
 
-#[derive(Serialize)]
-struct Me<'a> {
+/// The account that a key belongs to, and the key itself, never in clear.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Me<'a> {
+    /// The account; with `x-profile-id` the profile.
+    #[schema(format = Uuid)]
     id: String,
+    /// `organization`, `user` or `profile`.
     #[serde(rename = "type")]
     kind: &'static str,
     name: &'a str,
     email: Option<&'a str>,
     icon: Option<&'a str>,
     description: Option<&'a str>,
+    #[schema(format = DateTime)]
     created_at: String,
+    /// For a profile alone: whose profile it is.
+    #[schema(format = Uuid)]
     organization_id: Option<String>,
     short_name: Option<&'a str>,
+    /// For a profile alone: `incomplete`, `pending_review` or `approved`.
     status: Option<&'static str>,
+    /// For a profile alone.
     settings: Option<ProfileSettings>,
+    /// Those of an organization; empty for any other account.
     profiles: Vec<ProfileView>,
     channels: Channels,
     sending_phone_number: Option<&'a str>,
+    #[schema(format = Uuid)]
     sending_phone_number_profile_id: Option<&'a str>,
     enable_template_auto_creation_for_sp: bool,
     api_key: KeyView<'a>,
 }
 
-#[derive(Serialize)]
+/// What the account can send over.
+#[derive(Serialize, ToSchema)]
 struct Channels {
     sms: Channel,
     whatsapp: Channel,
     rcs: Channel,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Channel {
     configured: bool,
 }
 
 /// What the contract has for a profile; none of it can be changed here.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ProfileSettings {
     billing_model: &'static str,
     inherit_tcr_brand: bool,
@@ -55,27 +68,49 @@ struct ProfileSettings {
     inherit_templates: bool,
 }
 
-#[derive(Serialize)]
+/// An account that belongs to an organization. Its `id` can be sent as `x-profile-id`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Profile)]
 struct ProfileView {
+    #[schema(format = Uuid)]
     id: String,
     name: String,
     icon: Option<String>,
     description: Option<String>,
     short_name: Option<String>,
+    /// What the key may be in the profile.
     role: &'static str,
+    /// `incomplete`, `pending_review` or `approved`.
     status: &'static str,
+    #[schema(format = DateTime)]
     created_at: String,
     settings: ProfileSettings,
 }
 
-#[derive(Serialize)]
+/// The key that was sent: what it may do and until when.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApiKey)]
 struct KeyView<'a> {
+    #[schema(format = Uuid)]
     id: String,
     name: &'a str,
+    /// `production` or `test`: whose data it sees.
     environment: &'static str,
     permissions: Vec<&'static str>,
+    #[schema(format = DateTime)]
     created_at: String,
+    /// `null` if it never does.
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
+}
+
+impl Channels {
+    /// This server sends no messages.
+    const NONE: Self = Self {
+        sms: Channel { configured: false },
+        whatsapp: Channel { configured: false },
+        rcs: Channel { configured: false },
+    };
 }
 
 impl ProfileSettings {
@@ -149,11 +184,7 @@ pub async fn show(request: Request) -> Answer {
         status: is_profile.then(|| profile_status(verifier.state_of(caller))),
         settings: is_profile.then(ProfileSettings::new),
         profiles: profiles.into_iter().map(ProfileView::from).collect(),
-        channels: Channels {
-            sms: Channel { configured: false },
-            whatsapp: Channel { configured: false },
-            rcs: Channel { configured: false },
-        },
+        channels: Channels::NONE,
         sending_phone_number: None,
         sending_phone_number_profile_id: None,
         enable_template_auto_creation_for_sp: false,
@@ -167,4 +198,35 @@ pub async fn show(request: Request) -> Answer {
         },
     };
     request.answer(StatusCode::OK, &me, false)
+}
+
+/// An answer for the reference.
+pub(super) fn example() -> serde_json::Value {
+    let created_at = String::from("2024-01-01T00:00:00Z");
+    serde_json::json!(Me {
+        id: String::from("018cc251-f400-7202-8202-020202020202"),
+        kind: AccountKind::Organization.as_str(),
+        name: "Acme",
+        email: Some("ada@example.com"),
+        icon: None,
+        description: None,
+        created_at: created_at.clone(),
+        organization_id: None,
+        short_name: None,
+        status: None,
+        settings: None,
+        profiles: vec![],
+        channels: Channels::NONE,
+        sending_phone_number: None,
+        sending_phone_number_profile_id: None,
+        enable_template_auto_creation_for_sp: false,
+        api_key: KeyView {
+            id: String::from("018cc251-f400-7303-8303-030303030303"),
+            name: "billing job",
+            environment: "production",
+            permissions: vec!["contacts:read", "contacts:write"],
+            created_at,
+            expires_at: Some(String::from("2024-03-31T00:00:00Z")),
+        },
+    })
 }

@@ -1,6 +1,7 @@
 //! The JSON API: handlers and wire types, a resource a file. Contract 8.
 
 pub mod contacts;
+pub mod description;
 pub mod error;
 pub mod extract;
 pub mod me;

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use keyward_tower::{ApiError, Code};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-const DEFAULT_PAGE_SIZE: u32 = 20;
-const LARGEST_PAGE: u32 = 100;
+pub(super) const DEFAULT_PAGE_SIZE: u32 = 20;
+pub(super) const LARGEST_PAGE: u32 = 100;
 
 /// The values of a query string. Of a name that stands twice, the last counts.
 pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
@@ -92,15 +93,19 @@ impl Page {
     }
 }
 
-/// The `pagination` object of a list.
-#[derive(Debug, Serialize)]
+/// Which part of a list this is.
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Pagination {
+    /// Counted from 1.
     page: u64,
     page_size: u32,
+    /// How many there are on all pages.
     total_count: u64,
     total_pages: u64,
+    /// Whether a page follows.
     has_more: bool,
     /// Never filled; the clients know the field.
+    #[schema(value_type = Option<Object>)]
     cursors: Option<()>,
 }
 
