@@ -272,3 +272,12 @@ pub fn made_by(tx: &mut Tx<'_>, user: UserId, now: UnixMillis) -> Result<u64, St
     let count = tx.query_one(&sql, &[(&by).into(), now.into()], |row| row.int(0))?;
     Ok(count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
 }
+
+/// True if an account has, or had, a key.
+///
+/// # Errors
+/// What the engine reports.
+pub fn has_any(tx: &mut Tx<'_>, account: AccountId) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM keys WHERE account = (SELECT number FROM accounts WHERE id = ?1) LIMIT 1";
+    Ok(tx.query_one(sql, &[account.as_bytes().into()], |_| Ok(()))?.is_some())
+}

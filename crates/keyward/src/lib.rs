@@ -7,9 +7,11 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod dashboard;
 pub mod docs;
 pub mod mail;
 pub mod observe;
+pub mod samples;
 pub mod server;
 pub mod v3;
 pub mod workers;

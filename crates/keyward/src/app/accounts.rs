@@ -208,6 +208,23 @@ pub async fn list(app: &App) -> Result<Vec<Account>, AppError> {
     app.store.read(|tx| Ok(accounts::list(tx)?)).await
 }
 
+/// The number of accounts there are.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn count(app: &App) -> Result<u64, AppError> {
+    app.store.read(|tx| Ok(accounts::count(tx)?)).await
+}
+
+/// The name of an account.
+///
+/// # Errors
+/// If there is none.
+pub async fn name_of(app: &App, id: AccountId) -> Result<String, AppError> {
+    let found = app.store.read(move |tx| Ok::<_, AppError>(accounts::find(tx, id)?)).await?;
+    found.map(|account| account.name).ok_or(AppError::NotFound(Resource::Account))
+}
+
 /// The account with this identifier or name.
 ///
 /// # Errors

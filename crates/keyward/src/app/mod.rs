@@ -14,6 +14,7 @@ pub mod explain;
 pub mod factors;
 pub mod import;
 pub mod keys;
+pub mod once;
 pub mod passwords;
 pub mod people;
 pub mod phone;
@@ -48,6 +49,7 @@ pub struct App {
     pub reach: Reach,
     pub passwords: passwords::Passwords,
     pub throttle: throttle::Throttle,
+    pub once: once::Once,
     pub vault: vault::Vault,
     /// Without it no mail is sent.
     pub mailer: Option<Mailer>,
@@ -75,6 +77,7 @@ impl App {
             reach,
             passwords: passwords::Passwords::default(),
             throttle: throttle::Throttle::default(),
+            once: once::Once::default(),
             vault: vault::Vault::new(data_dir),
             mailer: None,
             public_url: None,

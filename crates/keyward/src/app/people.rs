@@ -425,19 +425,24 @@ pub async fn reset_link(app: &App, actor: &Actor, id: UserId) -> Result<Linked, 
     Ok(Linked { user, token, ends_at })
 }
 
-/// What somebody who forgot the password asks for: a link for each membership, to be mailed. Empty
-/// for an unknown address, which the answer must not tell.
+/// Counts somebody who asks for a link to set a new password.
 ///
 /// # Errors
-/// `TooManyAttempts`, or if the store does not answer.
-pub async fn forgot(app: &App, email: &str, visitor: &Visitor) -> Result<Vec<Linked>, AppError> {
+/// `TooManyAttempts`.
+pub fn check_may_ask(app: &App, email: &str, visitor: &Visitor) -> Result<(), AppError> {
     let subject = format!("forgot {}", email.trim().to_lowercase());
-    app.throttle
-        .begin(&subject, visitor.address, false, app.clock.now().ticks)
-        .map_err(AppError::TooManyAttempts)?;
+    let asked = app.throttle.begin(&subject, visitor.address, false, app.clock.now().ticks);
+    asked.map(|_| ()).map_err(AppError::TooManyAttempts)
+}
+
+/// Links for somebody who forgot the password, one for each membership, to be mailed. Empty for an
+/// unknown address, which no answer may tell.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn forgot(app: &App, email: &str) -> Result<Vec<Linked>, AppError> {
     let wanted = email.trim().to_owned();
-    let found =
-        app.store.read(move |tx| Ok::<_, AppError>(users::with_email(tx, &wanted)?)).await?;
+    let found = app.store.read(move |tx| Ok::<_, AppError>(users::with_email(tx, &wanted)?)).await?;
     let mut links = vec![];
     for user in found.into_iter().filter(|user| user.status == UserStatus::Active) {
         links.push(reset_link(app, &Actor::System, user.id).await?);

@@ -5,7 +5,7 @@ use askama::Template;
 use keyward_tower::Code;
 use serde_json::json;
 
-use super::samples::{self, Call, Sample};
+use crate::samples::{self, Call, Sample};
 
 /// What leads from one document to the others.
 pub const DOCUMENTS: &[(&str, &str)] = &[

@@ -3,4 +3,3 @@
 pub mod errors;
 pub mod guide;
 pub mod reference;
-pub mod samples;

@@ -10,7 +10,7 @@ use utoipa::openapi::{
     Components, Content, Deprecated, OpenApi, RefOr, Required, Response, Schema,
 };
 
-use super::samples::{self, Call, Sample};
+use crate::samples::{self, Call, Sample};
 
 /// What sends a call from a form. It keeps nothing.
 pub const SCRIPT: &str = include_str!("try.js");

@@ -147,6 +147,7 @@ impl Running {
             is_ready: Arc::clone(&is_ready),
             max_body_bytes: settings.max_body_bytes,
             docs_url: settings.docs_url.as_str().into(),
+            trusted_proxies: settings.trusted_proxies.as_slice().into(),
         };
         let service = AuthLayer::new(Arc::clone(&door)).layer(dispatch);
         let (stop, stopping) = watch::channel(false);

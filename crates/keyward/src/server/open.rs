@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, LOCATION};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Response, StatusCode, request};
 use http_body_util::Full;
 use keyward_tower::{ApiError, Code};
@@ -48,17 +48,6 @@ pub(super) fn page(status: StatusCode, html: Result<String, askama::Error>) -> A
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
-    Ok(response)
-}
-
-/// `GET /`: leads to the documents.
-///
-/// # Errors
-/// None.
-pub async fn root(_: Request) -> Answer {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::SEE_OTHER;
-    response.headers_mut().insert(LOCATION, HeaderValue::from_static("/docs"));
     Ok(response)
 }
 

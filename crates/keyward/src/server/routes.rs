@@ -13,6 +13,10 @@ use keyward_core::permission::Permission;
 use keyward_tower::{Access, Routes};
 
 use super::{open, pages};
+use crate::dashboard::{
+    self, CHARGE, EVERYBODY, Entry, Paging, WORKERS, assets, keys, login, overview, profile, team,
+    trail,
+};
 use crate::v3::{self, Answer};
 
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -24,6 +28,8 @@ pub enum Handler {
     Open(fn(open::Request) -> Answering),
     /// For whoever passed the door.
     V3(fn(v3::Request) -> Answering),
+    /// A page of the dashboard, for whom it says.
+    Page(Entry, fn(dashboard::Request) -> Paging),
 }
 
 /// One method of one path.
@@ -84,9 +90,20 @@ macro_rules! v3 {
     };
 }
 
+macro_rules! page {
+    ($method:literal $pattern:literal, $entry:expr, $path:path) => {
+        Endpoint {
+            method: $method,
+            pattern: $pattern,
+            access: Access::Open,
+            permission: None,
+            handler: Handler::Page($entry, |request| Box::pin($path(request))),
+        }
+    };
+}
+
 /// All routes. `GET` answers `HEAD` as well.
 pub const ENDPOINTS: &[Endpoint] = &[
-    open_get!("/", open::root),
     open_get!("/healthcheck", open::healthcheck),
     open_get!("/health/live", open::live),
     open_get!("/health/ready", open::ready),
@@ -99,6 +116,56 @@ pub const ENDPOINTS: &[Endpoint] = &[
     open_get!("/docs/reference", pages::reference),
     open_get!("/docs/try.js", pages::try_script),
     open_get!("/openapi.json", pages::description),
+    page!("GET" "/", Entry::Anyone, login::root),
+    page!("GET" "/assets/{name}", Entry::Anyone, assets::file),
+    page!("GET" "/setup", Entry::Anyone, login::no_setup),
+    page!("GET" "/setup/{token}", Entry::Anyone, login::setup),
+    page!("POST" "/setup/{token}", Entry::Anyone, login::set_up),
+    page!("GET" "/login", Entry::Anyone, login::login),
+    page!("POST" "/login", Entry::Anyone, login::sign_in),
+    page!("GET" "/login/code", Entry::Anyone, login::code),
+    page!("POST" "/login/code", Entry::Anyone, login::take_code),
+    page!("POST" "/logout", Entry::Anyone, login::sign_out),
+    page!("GET" "/forgot", Entry::Anyone, login::forgot),
+    page!("POST" "/forgot", Entry::Anyone, login::send_reset),
+    page!("GET" "/reset/{token}", Entry::Anyone, login::reset),
+    page!("POST" "/reset/{token}", Entry::Anyone, login::take_reset),
+    page!("GET" "/invitations/{token}", Entry::Anyone, login::invitation),
+    page!("POST" "/invitations/{token}", Entry::Anyone, login::accept),
+    page!("GET" "/overview", EVERYBODY, overview::show),
+    page!("GET" "/keys", EVERYBODY, keys::list),
+    page!("POST" "/keys", WORKERS, keys::issue),
+    page!("GET" "/keys/new", WORKERS, keys::new),
+    page!("GET" "/keys/{id}", EVERYBODY, keys::show),
+    page!("GET" "/keys/{id}/edit", WORKERS, keys::edit),
+    page!("POST" "/keys/{id}/edit", WORKERS, keys::change),
+    page!("GET" "/keys/{id}/rotate", WORKERS, keys::ask_rotate),
+    page!("POST" "/keys/{id}/rotate", WORKERS, keys::rotate),
+    page!("POST" "/keys/{id}/disable", WORKERS, keys::disable),
+    page!("POST" "/keys/{id}/enable", WORKERS, keys::enable),
+    page!("GET" "/keys/{id}/revoke", WORKERS, keys::ask_revoke),
+    page!("POST" "/keys/{id}/revoke", WORKERS, keys::revoke),
+    page!("POST" "/keys/{id}/share", CHARGE, keys::share),
+    page!("POST" "/keys/{id}/unshare", CHARGE, keys::unshare),
+    page!("GET" "/audit", CHARGE, trail::audit),
+    page!("GET" "/team", EVERYBODY, team::list),
+    page!("POST" "/team", CHARGE, team::invite),
+    page!("GET" "/team/{id}", CHARGE, team::member),
+    page!("POST" "/team/{id}/role", CHARGE, team::change_role),
+    page!("POST" "/team/{id}/suspend", CHARGE, team::suspend),
+    page!("POST" "/team/{id}/resume", CHARGE, team::resume),
+    page!("POST" "/team/{id}/remove", CHARGE, team::remove),
+    page!("POST" "/team/{id}/invite", CHARGE, team::invite_again),
+    page!("POST" "/team/{id}/reset", CHARGE, team::reset_link),
+    page!("GET" "/profile", EVERYBODY, profile::show),
+    page!("POST" "/profile/name", EVERYBODY, profile::rename),
+    page!("POST" "/profile/password", EVERYBODY, profile::change_password),
+    page!("POST" "/profile/second-factor", EVERYBODY, profile::offer_factor),
+    page!("POST" "/profile/second-factor/on", EVERYBODY, profile::switch_on),
+    page!("POST" "/profile/second-factor/off", EVERYBODY, profile::switch_off),
+    page!("POST" "/profile/second-factor/codes", EVERYBODY, profile::renew_codes),
+    page!("POST" "/profile/sessions/{id}/end", EVERYBODY, profile::end_session),
+    page!("POST" "/profile/sessions/end-others", EVERYBODY, profile::end_others),
     v3!("GET" "/v3/me", v3::me::show).exempt_from_account_state(),
     v3!("GET" "/v3/contacts", v3::contacts::list).asks(Permission::ContactsRead),
     v3!("POST" "/v3/contacts", v3::contacts::create).asks(Permission::ContactsWrite),
@@ -207,7 +274,9 @@ mod tests {
     #[test]
     fn every_route_is_found_under_its_own_pattern() {
         for endpoint in ENDPOINTS {
-            let path = endpoint.pattern.replace("{id}", "x-1").replace("{code}", "x-1");
+            let path = ["{id}", "{code}", "{token}", "{name}"]
+                .iter()
+                .fold(endpoint.pattern.to_owned(), |path, part| path.replace(part, "x-1"));
             let method: Method = endpoint.method.parse().expect("a method");
             let (access, found) = RouteTable.find(&method, &path);
             let Found::Endpoint { endpoint: other, parameter } = found else {

@@ -15,13 +15,15 @@ use http::Response;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use keyward_core::time::Moment;
-use keyward_tower::{Answered, ApiError, Code, Observer, Passage, Surroundings};
+use ipnet::IpNet;
+use keyward_tower::{Answered, ApiError, Code, Observer, Passage, Peer, Surroundings};
 use percent_encoding::percent_decode_str;
 use tower_service::Service;
 
 use super::open;
 use super::routes::{Endpoint, Found, Handler};
 use crate::app::{App, Chance, Clock};
+use crate::dashboard::{self, Arrival};
 use crate::observe::log::{Log, RequestLine};
 use crate::v3;
 
@@ -99,6 +101,7 @@ pub struct Dispatch {
     pub is_ready: Arc<AtomicBool>,
     pub max_body_bytes: usize,
     pub docs_url: Arc<str>,
+    pub trusted_proxies: Arc<[IpNet]>,
 }
 
 impl Service<http::Request<Incoming>> for Dispatch {
@@ -123,7 +126,29 @@ impl Service<http::Request<Incoming>> for Dispatch {
     }
 }
 
+/// People at a browser get a page, everybody else the contract's answer.
+fn no_path(
+    passage: &Passage<Found>,
+    parts: &http::request::Parts,
+) -> Result<<Dispatch as Service<http::Request<Incoming>>>::Future, ApiError> {
+    let accept = parts.headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let is_browser = accept.is_some_and(|accept| accept.contains("text/html"));
+    if passage.caller.is_some() || !is_browser || parts.method != http::Method::GET {
+        return Err(ApiError::new(Code::EndpointNotFound));
+    }
+    Ok(Box::pin(async { dashboard::no_such_page() }))
+}
+
 impl Dispatch {
+    /// What a trusted proxy says of the connection before it.
+    fn came_by_https(&self, parts: &http::request::Parts) -> bool {
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
+        let is_trusted =
+            peer.is_some_and(|peer| self.trusted_proxies.iter().any(|net| net.contains(&peer)));
+        let mut said = parts.headers.get_all("x-forwarded-proto").iter();
+        is_trusted && said.next().is_some_and(|v| v == "https") && said.next().is_none()
+    }
+
     fn choose(
         &self,
         passage: &Passage<Found>,
@@ -135,7 +160,7 @@ impl Dispatch {
             Found::WrongMethod { allow, .. } => {
                 return Err(ApiError::new(Code::MethodNotAllowed).allowing(allow));
             }
-            Found::NoPath => return Err(ApiError::new(Code::EndpointNotFound)),
+            Found::NoPath => return no_path(passage, &parts),
         };
         let parameter = parameter
             .and_then(|(start, end)| parts.uri.path().get(start..end))
@@ -161,6 +186,18 @@ impl Dispatch {
                     id: parameter,
                     max_body_bytes: self.max_body_bytes,
                 }))
+            }
+            (Handler::Page(entry, handler), _) => {
+                let arrival = Arrival {
+                    app: Arc::clone(&self.app),
+                    at: passage.at.wall,
+                    is_https: self.came_by_https(&parts),
+                    parts,
+                    body,
+                    parameter,
+                    client: passage.client,
+                };
+                Ok(Box::pin(dashboard::answer(arrival, *entry, *handler)))
             }
             (Handler::V3(_), None) => Err(ApiError::new(Code::NotAuthenticated)),
         }

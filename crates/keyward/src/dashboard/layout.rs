@@ -1,0 +1,97 @@
+//! What every page has around it.
+
+use keyward_core::role::Role;
+
+use super::Request;
+use super::assets;
+use crate::app::sessions::Entered;
+
+/// A place in the menu.
+pub(super) struct Place {
+    pub(super) path: &'static str,
+    pub(super) name: &'static str,
+    pub(super) is_here: bool,
+}
+
+/// The frame of a page.
+pub(super) struct Shell {
+    pub(super) title: String,
+    pub(super) places: Vec<Place>,
+    /// The member and the account; nothing where nobody is signed in.
+    pub(super) who: Option<Who>,
+    /// What was just done, in one sentence.
+    pub(super) notice: Option<&'static str>,
+    /// The version of style sheet and script, in their addresses.
+    pub(super) version: &'static str,
+}
+
+pub(super) struct Who {
+    pub(super) name: String,
+    pub(super) account: String,
+    pub(super) role: Role,
+}
+
+const PLACES: [(&str, &str, &[Role]); 6] = [
+    ("/overview", "Overview", &[Role::Owner, Role::Admin, Role::Developer, Role::Billing]),
+    ("/keys", "API Keys", &[Role::Owner, Role::Admin, Role::Developer, Role::Billing]),
+    ("/requests", "Requests", &[Role::Owner, Role::Admin, Role::Developer]),
+    ("/alerts", "Alerts", &[Role::Owner, Role::Admin, Role::Developer]),
+    ("/team", "Team", &[Role::Owner, Role::Admin, Role::Developer, Role::Billing]),
+    ("/audit", "Audit log", &[Role::Owner, Role::Admin]),
+];
+
+impl Shell {
+    /// For a page that somebody is signed in to. `here` is the place in the menu.
+    pub(super) fn new(request: &Request, title: &str, here: &str) -> Self {
+        let mut shell = Self::around(request.entered.as_ref(), title, here);
+        shell.notice = request.query("done").and_then(|word| notice(&word));
+        shell
+    }
+
+    pub(super) fn around(entered: Option<&Entered>, title: &str, here: &str) -> Self {
+        let role = entered.map(|entered| entered.user.role);
+        let places = PLACES
+            .iter()
+            .filter(|(_, _, roles)| role.is_some_and(|role| roles.contains(&role)))
+            .map(|(path, name, _)| Place { path, name, is_here: *path == here })
+            .collect();
+        Self {
+            title: title.to_owned(),
+            places,
+            who: entered.map(|entered| Who {
+                name: entered.user.name.clone(),
+                account: entered.account.name.clone(),
+                role: entered.user.role,
+            }),
+            notice: None,
+            version: assets::version(),
+        }
+    }
+}
+
+/// What is told after a change, by the word that the address carries: never the word itself.
+fn notice(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "expired" => "You were signed out after a while. Sign in again; nothing was changed.",
+        "out" => "You are signed out.",
+        "reset" => "Your password is set. Sign in with it.",
+        "saved" => "Saved. It is in force now.",
+        "disabled" => "The key is disabled. Requests with it are refused from now on.",
+        "enabled" => "The key is enabled. It works again.",
+        "revoked" => "The key is revoked. No request passes with it any more.",
+        "shared" => "Developers can see this key now.",
+        "unshared" => "Developers can no longer see this key.",
+        "role" => "The role is changed. It holds from the next page on.",
+        "suspended" => "The member is suspended and signed out everywhere.",
+        "resumed" => "The member can sign in again.",
+        "removed" => "The member is removed. The keys that they made work on: have a look at them.",
+        "renamed" => "Your name is changed.",
+        "password" => "Your password is changed. You are signed out everywhere else.",
+        "ended" => "The session is ended.",
+        "factor-off" => "The second factor is switched off.",
+        "snoozed" => "Snoozed.",
+        "dismissed" => "Dismissed.",
+        "rules" => "The rules are saved.",
+        _ => return None,
+    })
+}
