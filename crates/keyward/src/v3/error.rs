@@ -12,7 +12,11 @@ impl From<AppError> for ApiError {
                 Resource::Contact => Code::ContactNotFound,
                 Resource::Account => Code::CustomerNotFound,
                 Resource::User => Code::UserNotFound,
-                Resource::ApiKey | Resource::Session | Resource::Alert | Resource::Link => {
+                Resource::ApiKey
+                | Resource::Session
+                | Resource::Alert
+                | Resource::Request
+                | Resource::Link => {
                     Code::EndpointNotFound
                 }
             }),

@@ -335,7 +335,8 @@ pub(super) fn issued_page(request: &Request, issued: &Issued, old: Option<Old>) 
         key: issued.key.reveal(),
         old,
         base: &request.site.base,
-        samples: samples::of(&call, &request.site.base),
+        // The first is curl, which stands above with the key filled in.
+        samples: samples::of(&call, &request.site.base).split_off(1),
     };
     Ok(html(StatusCode::CREATED, page.render()?))
 }
