@@ -309,6 +309,7 @@ pub fn made_by(tx: &mut Tx<'_>, user: UserId, now: UnixMillis) -> Result<u64, St
 /// # Errors
 /// What the engine reports.
 pub fn has_any(tx: &mut Tx<'_>, account: AccountId) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM keys WHERE account = (SELECT number FROM accounts WHERE id = ?1) LIMIT 1";
+    let sql =
+        "SELECT 1 FROM keys WHERE account = (SELECT number FROM accounts WHERE id = ?1) LIMIT 1";
     Ok(tx.query_one(sql, &[account.as_bytes().into()], |_| Ok(()))?.is_some())
 }

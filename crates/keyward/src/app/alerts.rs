@@ -175,8 +175,7 @@ async fn check_account(
         is_off || if is_event(alert.kind) { is_old } else { !is_due }
     };
     let over: Vec<AlertId> = open.iter().filter(is_over).map(|alert| alert.id).collect();
-    let is_mailed =
-        |kind| rules.iter().any(|rule| rule.kind == kind && rule.is_mailed);
+    let is_mailed = |kind| rules.iter().any(|rule| rule.kind == kind && rule.is_mailed);
     let new: Vec<Alert> = findings
         .iter()
         .filter(|finding| !told.contains(&(finding.kind, finding.subject.as_str())))
@@ -323,7 +322,10 @@ fn exposed(
     findings: &mut Vec<Finding>,
 ) -> Result<(), AppError> {
     let (word, what) = if kind == AlertKind::FromBrowser {
-        ("browser", "is used from web pages, where anybody can read it. Call your API from a server")
+        (
+            "browser",
+            "is used from web pages, where anybody can read it. Call your API from a server",
+        )
     } else {
         ("plain_http", "is sent over plain HTTP, where it can be read on the way. Use HTTPS")
     };
@@ -365,7 +367,8 @@ fn rise(
         let within = sums.iter().filter(|sum| sum.hour >= from && sum.hour < to);
         within.filter(counts).map(|sum| sum.requests).sum()
     };
-    let (last, usual) = (of(hour, hour + 1), of(hour - WEEK_HOURS, hour) / WEEK_HOURS.unsigned_abs());
+    let (last, usual) =
+        (of(hour, hour + 1), of(hour - WEEK_HOURS, hour) / WEEK_HOURS.unsigned_abs());
     let (fewest, what) = if is_refusals {
         (FEWEST_REFUSALS, "requests were refused")
     } else {

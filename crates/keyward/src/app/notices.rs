@@ -47,15 +47,17 @@ pub async fn send(app: &App, tries: &mut Tries) -> Result<(), AppError> {
                 Ok::<_, AppError>((name, users::of_account(tx, account)?))
             })
             .await?;
-        let is_told = |user: &&users::User| {
-            user.role.is_in_charge() && user.status == UserStatus::Active
-        };
+        let is_told =
+            |user: &&users::User| user.role.is_in_charge() && user.status == UserStatus::Active;
         let title = match open.as_slice() {
             [one] => one.kind.as_str().replace('_', " "),
             several => format!("{} alerts", several.len()),
         };
         let lines: Vec<String> = open.iter().map(|alert| alert.text.clone()).collect();
-        let url = format!("{}/alerts", app.public_url.as_deref().unwrap_or_default());
+        let url = match &app.public_url {
+            Some(base) => format!("{base}/alerts"),
+            None => String::from("the page Alerts of your Keyward"),
+        };
         let mut fault = None;
         for user in people.iter().filter(is_told) {
             let letter = mail::alert(&name, &title, &lines, &url);

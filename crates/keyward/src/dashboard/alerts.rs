@@ -97,8 +97,7 @@ fn line(alert: Alert, request: &Request) -> Line {
 pub async fn list(request: Request) -> Page {
     let person = request.person()?;
     let is_history = request.query("show").as_deref() == Some("all");
-    let found =
-        alerts::list(&request.app, &person, (!is_history).then_some(true)).await?;
+    let found = alerts::list(&request.app, &person, (!is_history).then_some(true)).await?;
     let rules = alerts::rules(&request.app, person.account).await?;
     let rule_line = |rule: Rule| {
         let (name, meaning, unit) = words(rule.kind);

@@ -9,8 +9,8 @@ use keyward_store::requests::{RequestFilter, Whose};
 use super::layout::Shell;
 use super::trail::{RequestLine, request_line, tone};
 use super::{ApiRoute, Page, Request, Stop, html, show};
-use crate::app::requests::{self, Story};
 use crate::app::AppError;
+use crate::app::requests::{self, Story};
 
 const ROWS: u32 = 50;
 

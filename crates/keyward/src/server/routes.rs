@@ -14,8 +14,8 @@ use keyward_tower::{Access, Routes};
 
 use super::{open, pages};
 use crate::dashboard::{
-    self, ApiRoute, CHARGE, EVERYBODY, Entry, Paging, WORKERS, alerts, assets, keys, login, overview, profile, requests, team,
-    trail,
+    self, ApiRoute, CHARGE, EVERYBODY, Entry, Paging, WORKERS, alerts, assets, keys, login,
+    overview, profile, requests, team, trail,
 };
 use crate::v3::{self, Answer};
 
@@ -154,6 +154,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     page!("POST" "/alerts/{id}/snooze", CHARGE, alerts::snooze),
     page!("POST" "/alerts/{id}/dismiss", CHARGE, alerts::dismiss),
     page!("GET" "/audit", CHARGE, trail::audit),
+    page!("GET" "/audit/export.csv", CHARGE, trail::export_csv),
+    page!("GET" "/audit/export.json", CHARGE, trail::export_json),
     page!("GET" "/team", EVERYBODY, team::list),
     page!("POST" "/team", CHARGE, team::invite),
     page!("GET" "/team/{id}", CHARGE, team::member),

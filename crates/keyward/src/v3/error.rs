@@ -16,9 +16,7 @@ impl From<AppError> for ApiError {
                 | Resource::Session
                 | Resource::Alert
                 | Resource::Request
-                | Resource::Link => {
-                    Code::EndpointNotFound
-                }
+                | Resource::Link => Code::EndpointNotFound,
             }),
             AppError::Taken(message) => Self::new(Code::AlreadyExists).saying(message),
             AppError::Invalid(faults) => {

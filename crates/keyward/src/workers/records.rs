@@ -37,9 +37,7 @@ impl RecordWriter {
         let mut noted = self.noted.lock().await;
         let waiting = self.records.take();
         let has_written = !waiting.is_empty();
-        if let Err((error, n_lost)) =
-            requests::remember(&self.app, waiting, &mut noted).await
-        {
+        if let Err((error, n_lost)) = requests::remember(&self.app, waiting, &mut noted).await {
             self.records.count_dropped(n_lost);
             return Err(error);
         }
