@@ -21,6 +21,7 @@ pub mod passwords;
 pub mod people;
 pub mod phone;
 pub mod reach;
+pub mod records;
 pub mod requests;
 pub mod sessions;
 mod story;
@@ -60,10 +61,10 @@ pub struct App {
     /// Without it no mail is sent.
     pub mailer: Option<Mailer>,
     /// How requests are remembered.
-    pub retention: requests::Retention,
+    pub retention: records::Retention,
     pub records: Records,
     /// Networks from which keys were used for the first time.
-    pub(crate) new_networks: Mutex<requests::NewNetworks>,
+    pub(crate) new_networks: Mutex<records::NewNetworks>,
     /// Where people reach the dashboard, for links in mails; `None` if nobody said.
     pub public_url: Option<String>,
 }
@@ -91,7 +92,7 @@ impl App {
             once: once::Once::default(),
             vault: vault::Vault::new(data_dir),
             mailer: None,
-            retention: requests::Retention { records: 0, days: 0 },
+            retention: records::Retention { records: 0, days: 0 },
             records: Records::new(false),
             new_networks: Mutex::default(),
             public_url: None,

@@ -122,7 +122,7 @@ async fn list_page(request: &Request, id: String, is_unknown_id: bool) -> Page {
         is_strangers,
         may_strangers: requests::sees_strangers(&request.app, &person).await?,
         next,
-        n_dropped: request.app.records.n_dropped(),
+        n_dropped: requests::dropped(&request.app).total(),
         kept: format!(
             "{} or {}, whichever is less",
             show::count(retention.days, "day", "days"),
