@@ -1,11 +1,13 @@
 //! Recent requests: who may see which, and why each was let in or refused.
 
+use keyward_core::permission::Permission;
 use keyward_core::record::KeyRecord;
 use keyward_core::role::Role;
 use keyward_store::requests::{self, Found, RequestFilter, RequestRow, Whose};
 use keyward_store::{Tx, accounts, key_list, keys, users};
 
 use super::actor::Person;
+pub use super::story::CHECKS;
 use super::story::{self, Told};
 use super::{App, AppError, Resource};
 use crate::observe::records::Dropped;
@@ -13,7 +15,7 @@ use crate::observe::records::Dropped;
 /// A request with what was decided about it.
 pub struct Story {
     pub request: RequestRow,
-    /// At which of the checks it was decided. Contract 2.
+    /// At which of the [`CHECKS`] it was decided. Contract 2.
     pub check: &'static str,
     pub why: String,
     pub remedy: Vec<String>,
@@ -78,7 +80,7 @@ pub async fn list(
 /// What was decided about a request, at which check, why, and what to do. One without a known key may
 /// be asked about by every member who has its identifier, which nobody can guess.
 ///
-/// `lacking` names the permission that a route asks for.
+/// `asked_by` gives the permission that a route asks for, by its method and pattern.
 ///
 /// # Errors
 /// `NotFound` for one that is not remembered, is another account's, or is not for this member.
@@ -86,7 +88,7 @@ pub async fn find(
     app: &App,
     person: &Person,
     request_id: &str,
-    lacking: impl Fn(&str, &str) -> Option<&'static str>,
+    asked_by: impl Fn(&str, &str) -> Option<Permission>,
 ) -> Result<Story, AppError> {
     check_sees_any(person)?;
     let (person, wanted) = (*person, request_id.trim().to_owned());
@@ -115,8 +117,10 @@ pub async fn find(
             Ok(Told { row, key, successor, names })
         })
         .await?;
-    let lacking = lacking(&told.row.method, &told.row.route);
-    let (check, why, remedy) = story::tell(&told, lacking);
+    // The table of routes has one row for both.
+    let method = if told.row.method == "HEAD" { "GET" } else { told.row.method.as_str() };
+    let asked = asked_by(method, &told.row.route);
+    let (check, why, remedy) = story::tell(&told, asked);
     let Told { row, key, successor, .. } = told;
     Ok(Story { request: row, check, why, remedy, key, successor })
 }
