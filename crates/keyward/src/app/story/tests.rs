@@ -74,7 +74,7 @@ fn why(told: &Told) -> String {
 #[test]
 fn every_reason_has_words_of_its_own_and_something_to_do() {
     let since = AT;
-    let malformed = keyward_core::key::ApiKey::parse(b"x").err().expect("it is none");
+    let malformed = keyward_core::key::ApiKey::parse(b"x").expect_err("it is none");
     let refusals = [
         Refusal::Missing,
         Refusal::Several,
