@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::actor::Person;
 use super::audit::Trail;
-use super::records::NewNetworks;
+use super::requests::NewNetworks;
 use super::{Actor, App, AppError, Resource};
 
 const MOST: u32 = 200;

@@ -61,10 +61,10 @@ pub struct App {
     /// Without it no mail is sent.
     pub mailer: Option<Mailer>,
     /// How requests are remembered.
-    pub retention: records::Retention,
+    pub retention: requests::Retention,
     pub records: Records,
     /// Networks from which keys were used for the first time.
-    pub(crate) new_networks: Mutex<records::NewNetworks>,
+    pub(crate) new_networks: Mutex<requests::NewNetworks>,
     /// Where people reach the dashboard, for links in mails; `None` if nobody said.
     pub public_url: Option<String>,
 }
@@ -92,7 +92,7 @@ impl App {
             once: once::Once::default(),
             vault: vault::Vault::new(data_dir),
             mailer: None,
-            retention: records::Retention { records: 0, days: 0 },
+            retention: requests::Retention { records: 0, days: 0 },
             records: Records::new(false),
             new_networks: Mutex::default(),
             public_url: None,

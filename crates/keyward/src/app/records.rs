@@ -14,6 +14,7 @@ use keyward_store::StoreError;
 use keyward_store::requests::{self, FROM_BROWSER, NewRequest, OVER_PLAIN_HTTP, Sighting};
 
 use super::App;
+use super::requests::Retention;
 use crate::observe::records::Batch;
 
 /// Written in one transaction at most, so that other writers get their turn.
@@ -26,18 +27,6 @@ const SWEEP_MILLIS: i64 = MINUTE_MILLIS;
 const SWEEPS_AT_ONCE: usize = 4;
 const MOST_NOTED: usize = 65_536;
 const MOST_NEW_NETWORKS: usize = 1024;
-
-/// How many requests are remembered, and how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    pub records: u64,
-    pub days: u64,
-}
-
-/// Networks from which keys were used for the first time, for the alerts.
-///
-/// Bound: 1,024; what is beyond is not told of.
-pub type NewNetworks = Vec<(KeyId, IpNet, UnixMillis)>;
 
 /// Requests on their way to the store.
 pub struct Pending {

@@ -1,8 +1,11 @@
 //! Recent requests: who may see which, and why each was let in or refused.
 
+use ipnet::IpNet;
+use keyward_core::id::KeyId;
 use keyward_core::permission::Permission;
 use keyward_core::record::KeyRecord;
 use keyward_core::role::Role;
+use keyward_core::time::UnixMillis;
 use keyward_store::requests::{self, Found, RequestFilter, RequestRow, Whose};
 use keyward_store::{Tx, accounts, key_list, keys, users};
 
@@ -24,7 +27,19 @@ pub struct Story {
     pub successor: Option<KeyRecord>,
 }
 
-/// Requests of people who see none are not found, whatever is asked.
+/// How many requests are remembered, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub records: u64,
+    pub days: u64,
+}
+
+/// Networks from which keys were used for the first time, for the alerts.
+///
+/// Bound: 1,024; what is beyond is not told of.
+pub type NewNetworks = Vec<(KeyId, IpNet, UnixMillis)>;
+
+/// Whoever reads bills alone sees no requests. Contract 10.
 fn check_sees_any(person: &Person) -> Result<(), AppError> {
     if person.role == Role::Billing { Err(AppError::NotAllowed) } else { Ok(()) }
 }

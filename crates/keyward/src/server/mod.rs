@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use tower_layer::Layer as _;
 
 use crate::app::reach::{self, Follower};
-use crate::app::records::Retention;
+use crate::app::requests::Retention;
 use crate::app::{App, AppError, Chance, Clock, Reach, phone};
 use crate::config::Settings;
 use crate::mail::Mailer;
