@@ -6,6 +6,7 @@ mod support;
 mod auth;
 mod cli;
 mod contacts;
+mod dashboard;
 mod docs;
 mod http;
 mod limits;
