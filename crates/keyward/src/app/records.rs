@@ -208,7 +208,20 @@ fn tell_of(app: &App, new: &[(KeyId, IpNet)], seen: &Seen) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use keyward_core::account::{AccountKind, Environment};
+    use keyward_core::digest::KeyDigest;
+    use keyward_core::key::KeyHint;
+    use keyward_core::permission::PermissionSet;
+    use keyward_core::record::{KeyRecord, Mark};
+    use keyward_store::Store;
+
     use super::*;
+    use crate::app::accounts::{self, NewAccount};
+    use crate::app::clock::HeldClock;
+    use crate::app::{Actor, Chance, Clock, Reach};
+    use crate::observe::records::Records;
 
     fn request(at: i64, key: u8, address: &str) -> NewRequest {
         NewRequest {
@@ -292,5 +305,100 @@ mod tests {
         assert_eq!(seen.exposed, HashMap::from(expected));
         assert_eq!(seen.sightings().len(), 3);
         assert!(Noted::default().look_at(&[revoked, strange]).networks.is_empty());
+    }
+
+    /// An application with a key in a folder of its own, and nothing that runs by itself.
+    async fn app(folder: &tempfile::TempDir, records: u64) -> (App, Arc<HeldClock>) {
+        let clock = Arc::new(HeldClock::at(UnixMillis(DAY_MILLIS)));
+        let store = Store::open(folder.path()).expect("it is new");
+        let reach = Reach::Elsewhere { socket: folder.path().join("none") };
+        let held = Clock::Held(Arc::clone(&clock));
+        let mut app = App::new(store, held, Chance::counting(), reach, folder.path());
+        app.records = Records::new(true);
+        app.retention = Retention { records, days: 7 };
+        let new = NewAccount {
+            name: String::from("Acme"),
+            kind: AccountKind::Organization,
+            organization: None,
+            email: None,
+            description: None,
+        };
+        let account = accounts::create(&app, &Actor::Operator, new).await.expect("it is new");
+        let mut bytes = *b"a key of a test.";
+        bytes[6] = 0x40;
+        let key = KeyRecord {
+            id: KeyId::from_bytes([1; 16]),
+            account: account.id,
+            digest: KeyDigest::of(&bytes),
+            hint: KeyHint::UNKNOWN,
+            name: String::from("billing"),
+            environment: Environment::Production,
+            permissions: PermissionSet::FULL,
+            networks: vec![],
+            created: Mark { at: UnixMillis(1), by: String::from("operator") },
+            expires_at: None,
+            disabled: None,
+            revoked: None,
+            rotated: None,
+            last_used: None,
+        };
+        let inserted = app.store.write(move |tx| keyward_store::keys::insert(tx, &key)).await;
+        inserted.unwrap_or_else(|error: StoreError| panic!("{error}"));
+        (app, clock)
+    }
+
+    async fn count(app: &App) -> i64 {
+        let sql = "SELECT count(*) FROM requests";
+        let read = app.store.read(|tx| tx.query_one(sql, &[], |row| row.int(0))).await;
+        read.unwrap_or_else(|error: StoreError| panic!("{error}")).unwrap_or(0)
+    }
+
+    #[tokio::test]
+    async fn it_is_looked_what_to_forget_once_a_minute_or_after_many_requests() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (app, clock) = app(&folder, 10).await;
+        let mut pending = Pending::new(true);
+        let mut left_after = async |n: usize| {
+            for _ in 0..n {
+                app.records.push(request(DAY_MILLIS, 1, "192.0.2.1"));
+            }
+            pending.write(&app).await.expect("there is room");
+            pending.sweep(&app).await.expect("there is room");
+            count(&app).await
+        };
+        assert_eq!(left_after(25).await, 10, "the first time");
+        assert_eq!(left_after(5).await, 15, "it is too soon");
+        clock.advance(60_000);
+        assert_eq!(left_after(0).await, 10);
+        assert_eq!(left_after(SWEEP_ROWS - 1).await, 10 + 9_999);
+        assert_eq!(left_after(1).await, 10);
+        clock.set_wall(UnixMillis(1));
+        assert_eq!(left_after(1).await, 10, "a clock set back does not stop it");
+    }
+
+    #[tokio::test]
+    async fn new_networks_are_handed_to_the_alerts_up_to_a_bound() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (app, _) = app(&folder, 1_000_000).await;
+        let mut pending = Pending::new(true);
+        let mut told_after = async |requests: &[NewRequest]| {
+            for request in requests {
+                app.records.push(*request);
+            }
+            pending.write(&app).await.expect("there is room");
+            app.new_networks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        assert_eq!(told_after(&[request(5, 1, "192.0.2.1")]).await, [], "its first use at all");
+        let away = [
+            request(6, 1, "192.0.2.2"),
+            request(7, 1, "198.51.100.7"),
+            request(8, 1, "198.51.100.8"),
+            request(9, 2, "203.0.113.1"),
+        ];
+        let expected = (KeyId::from_bytes([1; 16]), network_of(away[1].address), UnixMillis(7));
+        assert_eq!(told_after(&away).await, [expected]);
+        let filler = vec![expected; MOST_NEW_NETWORKS - 1];
+        app.new_networks.lock().unwrap_or_else(PoisonError::into_inner).extend(filler);
+        assert_eq!(told_after(&[request(9, 1, "10.0.0.1")]).await.len(), MOST_NEW_NETWORKS);
     }
 }
