@@ -99,9 +99,10 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
             reason,
             code: error.map(ApiError::code),
             cause: error.and_then(ApiError::cause),
+            is_guarded: exchange.is_guarded,
+            allowance: exchange.allowance,
             is_from_browser: exchange.is_from_browser,
             is_over_plain_http: exchange.is_over_plain_http,
-            allowance: exchange.allowance,
         });
     }
 
@@ -137,9 +138,10 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
             reason: None,
             code: Some(code),
             cause: None,
+            is_guarded: false,
+            allowance: None,
             is_from_browser: false,
             is_over_plain_http: false,
-            allowance: None,
         });
         answer
     }

@@ -1,4 +1,5 @@
-//! The client's address: the peer's, or what a trusted proxy says of it.
+//! The client's address, and whether it came by HTTPS: as the connection shows it, or as a trusted
+//! proxy says.
 
 use std::net::IpAddr;
 
@@ -7,6 +8,7 @@ use ipnet::IpNet;
 use keyward_core::address::canonical;
 
 use crate::headers::{X_FORWARDED_FOR, X_FORWARDED_PROTO};
+use crate::layer::Peer;
 
 /// The address that a request came from.
 ///
@@ -33,14 +35,38 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
     address
 }
 
-/// True if a trusted proxy says that the client came to it by HTTPS.
+/// True if a request came by HTTPS: a trusted proxy says so, or the connection is encrypted and none
+/// says otherwise.
 #[must_use]
-pub fn came_by_https(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
-    let peer = canonical(peer);
-    let mut said = headers.get_all(X_FORWARDED_PROTO).iter();
-    trusted.iter().any(|network| network.contains(&peer))
-        && said.next().is_some_and(|scheme| scheme == "https")
-        && said.next().is_none()
+pub fn came_by_https(peer: &Peer, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+    said_by_proxy(peer, headers, trusted).unwrap_or(peer.is_encrypted)
+}
+
+/// True if a key in the request could be read on its way: it came over plain HTTP, and not from this
+/// very machine.
+pub(crate) fn is_over_plain_http(
+    peer: &Peer,
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+    client: IpAddr,
+) -> bool {
+    match said_by_proxy(peer, headers, trusted) {
+        Some(is_https) => !is_https && !client.is_loopback(),
+        None => !peer.is_encrypted && !canonical(peer.address.ip()).is_loopback(),
+    }
+}
+
+/// What a trusted proxy says in `X-Forwarded-Proto`. Where several hops are listed, each must have
+/// been HTTPS: a client can add to the list, and so only make its own request look worse.
+fn said_by_proxy(peer: &Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Option<bool> {
+    let address = canonical(peer.address.ip());
+    if !trusted.iter().any(|network| network.contains(&address)) {
+        return None;
+    }
+    let lines = headers.get_all(X_FORWARDED_PROTO).iter();
+    let mut hops = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).peekable();
+    hops.peek()?;
+    Some(hops.all(|hop| hop.trim_ascii().eq_ignore_ascii_case(b"https")))
 }
 
 /// `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1` or `[2001:db8::1]:443`.
@@ -86,22 +112,44 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_is_believed_about_https() {
-        let trusted = ["10.0.0.0/8".parse::<IpNet>().expect("a network")];
-        let check = |peer: &str, schemes: &[&'static str], expected: bool| {
+    fn plain_http_from_another_machine_is_told_unless_a_trusted_proxy_vouches_for_it() {
+        // Peer, whether encrypted, lines of the header, trusted: came by HTTPS, could be read.
+        let check = |peer: &str, is_encrypted, lines: &[&str], trusted: &str, expected: (_, _)| {
+            let address = peer.parse::<IpAddr>().expect(peer);
+            let peer = Peer { address: (address, 50_000).into(), is_encrypted };
             let mut headers = HeaderMap::new();
-            for scheme in schemes {
-                headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+            for line in lines {
+                headers.append(X_FORWARDED_PROTO, HeaderValue::from_str(line).expect(line));
             }
-            let peer = peer.parse().expect(peer);
-            assert_eq!(came_by_https(peer, &headers, &trusted), expected, "{peer} {schemes:?}");
+            headers.append(X_FORWARDED_FOR, HeaderValue::from_static("198.51.100.7"));
+            let trusted: Vec<IpNet> = trusted.split_whitespace().flat_map(str::parse).collect();
+            let client = client_address(address, &headers, &trusted);
+            let found = (
+                came_by_https(&peer, &headers, &trusted),
+                is_over_plain_http(&peer, &headers, &trusted, client),
+            );
+            assert_eq!(found, expected, "{peer:?} {lines:?} {trusted:?}");
         };
-        check("10.0.0.1", &["https"], true);
-        check("::ffff:10.0.0.1", &["https"], true);
-        check("10.0.0.1", &["http"], false);
-        check("10.0.0.1", &["https", "http"], false);
-        check("10.0.0.1", &[], false);
-        check("192.0.2.1", &["https"], false);
+        check("192.0.2.1", false, &[], "", (false, true));
+        check("192.0.2.1", true, &[], "", (true, false));
+        check("127.0.0.1", false, &[], "", (false, false));
+        check("::1", false, &[], "", (false, false));
+        check("::ffff:127.0.0.1", false, &[], "", (false, false));
+        // Nobody is believed unless trusted.
+        check("192.0.2.1", false, &["https"], "10.0.0.0/8", (false, true));
+        check("127.0.0.1", false, &["https"], "", (false, false));
+        check("10.0.0.1", false, &["https"], "10.0.0.0/8", (true, false));
+        check("::ffff:10.0.0.1", false, &["https"], "10.0.0.0/8", (true, false));
+        check("10.0.0.1", false, &["HTTPS , https"], "10.0.0.0/8", (true, false));
+        check("10.0.0.1", false, &["http"], "10.0.0.0/8", (false, true));
+        check("10.0.0.1", false, &[], "10.0.0.0/8", (false, true));
+        check("127.0.0.1", false, &["http"], "127.0.0.0/8", (false, true));
+        check("127.0.0.1", false, &[], "127.0.0.0/8", (false, false));
+        // One hop of several that was not encrypted is enough.
+        check("10.0.0.1", false, &["https, http"], "10.0.0.0/8", (false, true));
+        check("10.0.0.1", false, &["http", "https"], "10.0.0.0/8", (false, true));
+        check("10.0.0.1", true, &["http"], "10.0.0.0/8", (false, true));
+        check("10.0.0.1", false, &[""], "10.0.0.0/8", (false, true));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::answer::panicked;
-use crate::client_addr::{came_by_https, client_address};
+use crate::client_addr::{client_address, is_over_plain_http};
 use crate::code::Code;
 use crate::error::ApiError;
 use crate::headers::{X_API_KEY, X_PROFILE_ID};
@@ -84,17 +84,23 @@ pub struct Answered<'a, R> {
     pub code: Option<Code>,
     /// What went wrong inside. Never told to the caller.
     pub cause: Option<&'a (dyn std::error::Error + Send + Sync)>,
+    /// It was for a route that asks for a key.
+    pub is_guarded: bool,
+    /// What is left of the window that it was counted in, if it was counted in one.
+    pub allowance: Option<Allowance>,
     /// The request came from a web page: its key is exposed there.
     pub is_from_browser: bool,
-    /// The key travelled over plain HTTP from another machine, where it could be read.
+    /// The key travelled over plain HTTP from another machine: whoever is on the way can read it.
     pub is_over_plain_http: bool,
-    /// What is left of the window that the request was for.
-    pub allowance: Option<Allowance>,
 }
 
-/// The address at the other end of the connection; the server puts it into each request.
+/// The connection that a request came over; the server puts it into each request.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer {
+    /// The address at the other end.
+    pub address: SocketAddr,
+    pub is_encrypted: bool,
+}
 
 /// What the inner service is told of a request: an extension of it.
 #[derive(Clone)]
@@ -180,21 +186,26 @@ where
         let mut random = [0; 20];
         door.surroundings.fill_random(&mut random);
         let (access, route) = door.routes.find(request.method(), request.uri().path());
-        let peer = request.extensions().get::<Peer>().map_or([0, 0, 0, 0].into(), |p| p.0.ip());
+        let peer = request.extensions().get::<Peer>();
         let headers = request.headers();
+        let address = peer.map_or([0, 0, 0, 0].into(), |peer| peer.address.ip());
+        let client = client_address(address, headers, &door.trusted_proxies);
+        // A page of ours that sends a form has no key with it that could be exposed.
+        let is_guarded = access != Access::Open;
         let mut exchange = Exchange {
             request_id: RequestId::from_random(&random),
             at,
             started,
             method: request.method().clone(),
             route,
-            client: client_address(peer, headers, &door.trusted_proxies),
+            client,
             client_name: ClientName::of(headers),
-            // A page of ours that sends a form has no key with it that could be exposed.
-            is_from_browser: access != Access::Open && headers.contains_key(ORIGIN),
-            is_over_plain_http: access != Access::Open
-                && !peer.is_loopback()
-                && !came_by_https(peer, headers, &door.trusted_proxies),
+            is_guarded,
+            is_from_browser: is_guarded && headers.contains_key(ORIGIN),
+            is_over_plain_http: is_guarded
+                && peer.is_some_and(|peer| {
+                    is_over_plain_http(peer, headers, &door.trusted_proxies, client)
+                }),
             class: RateClass::Standard,
             caller: None,
             known: None,
@@ -264,6 +275,7 @@ pub(crate) struct Exchange<R> {
     pub(crate) route: R,
     pub(crate) client: IpAddr,
     pub(crate) client_name: ClientName,
+    pub(crate) is_guarded: bool,
     pub(crate) is_from_browser: bool,
     pub(crate) is_over_plain_http: bool,
     pub(crate) class: RateClass,

@@ -30,6 +30,11 @@ impl RequestId {
         str::from_utf8(&self.0).unwrap_or("req_")
     }
 
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; PREFIX.len() + RANDOM] {
+        &self.0
+    }
+
     pub(crate) fn header_value(&self) -> HeaderValue {
         HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static("req_"))
     }

@@ -126,6 +126,28 @@ fn the_log_tells_a_limit_of_an_account_from_a_limit_of_guesses() {
 }
 
 #[test]
+fn the_observer_is_told_the_window_and_whether_a_key_could_be_read_on_its_way() {
+    let world = World::behind_proxies(&["10.0.0.0/8"]);
+    let proxied =
+        |proto| get("/v3/me").key(GOOD).from("10.0.0.1:443").header("x-forwarded-proto", proto);
+    world.send(get("/v3/me").key(GOOD));
+    world.send(get("/v3/me").key(GOOD).from("[::1]:50000"));
+    world.send(proxied("https"));
+    world.send(proxied("http"));
+    world.send(get("/v3/me").key(REVOKED));
+    world.send(get("/healthcheck"));
+    let expected = [
+        "guarded=true plain_http=true left=199/200",
+        "guarded=true plain_http=false left=198/200",
+        "guarded=true plain_http=false left=197/200",
+        "guarded=true plain_http=true left=196/200",
+        "guarded=true plain_http=true left=-",
+        "guarded=false plain_http=false left=-",
+    ];
+    assert_eq!(world.exposures(), expected);
+}
+
+#[test]
 fn requests_are_counted_once_each_by_key_pool_and_outcome() {
     let world = World::new().answering(|request| match request.uri().path() {
         "/v3/contacts" | "/v3/users" => Ok(fine()),

@@ -99,8 +99,8 @@ impl Routes for Table {
     }
 }
 
-/// Writes a line for each answer.
-pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+/// Writes two lines for each answer: what the log is for, and how the key came.
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>);
 
 impl Observer<&'static str> for Log {
     fn answered(&self, answered: &Answered<'_, &'static str>) {
@@ -131,6 +131,14 @@ impl Observer<&'static str> for Log {
             or_dash(answered.cause.map(ToString::to_string)),
         );
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        let left = answered.allowance.map(|left| format!("{}/{}", left.remaining, left.limit));
+        let line = format!(
+            "guarded={} plain_http={} left={}",
+            answered.is_guarded,
+            answered.is_over_plain_http,
+            or_dash(left),
+        );
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 }
 
@@ -164,6 +172,7 @@ pub(crate) struct World {
     pub(crate) door: Arc<Door<Held, Table, Log>>,
     inner: Inner,
     lines: Arc<Mutex<Vec<String>>>,
+    exposures: Arc<Mutex<Vec<String>>>,
 }
 
 impl World {
@@ -175,12 +184,13 @@ impl World {
     pub(crate) fn behind_proxies(networks: &[&str]) -> Self {
         let clock = Arc::new(Clock { micros: AtomicU64::new(0), requests: AtomicU64::new(0) });
         let lines = Arc::default();
+        let exposures = Arc::default();
         let parse = |text: &&str| text.parse::<IpNet>().expect("a network of the test");
         let door = Arc::new(Door {
             verifier: Arc::new(Verifier::new(filled_index(), Limits::GUIDE, 60)),
             surroundings: Held(Arc::clone(&clock)),
             routes: Table,
-            observer: Log(Arc::clone(&lines)),
+            observer: Log(Arc::clone(&lines), Arc::clone(&exposures)),
             docs_url: String::from("https://docs.sent.dm/errors"),
             trusted_proxies: networks.iter().map(parse).collect(),
         });
@@ -188,7 +198,7 @@ impl World {
             readiness: Arc::new(|| Ok(())),
             answering: Arc::new(|_| async { Ok(fine()) }.boxed()),
         };
-        Self { clock, door, inner, lines }
+        Self { clock, door, inner, lines, exposures }
     }
 
     /// Runs this behind the door while the answer is polled.
@@ -270,6 +280,11 @@ impl World {
     /// What the observer was told since it was last asked.
     pub(crate) fn log(&self) -> Vec<String> {
         std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How the keys came, and what was left of their windows, since it was last asked.
+    pub(crate) fn exposures(&self) -> Vec<String> {
+        std::mem::take(&mut *self.exposures.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What was counted since it was last asked: a line each, with the last eight digits of the
@@ -364,8 +379,8 @@ impl Asking {
 
     /// Comes over a connection from this address.
     pub(crate) fn from(mut self, peer: &str) -> Self {
-        let peer: SocketAddr = peer.parse().expect("an address of the test");
-        self.0.extensions_mut().insert(Peer(peer));
+        let address: SocketAddr = peer.parse().expect("an address of the test");
+        self.0.extensions_mut().insert(Peer { address, is_encrypted: false });
         self
     }
 }

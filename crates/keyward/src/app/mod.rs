@@ -21,6 +21,7 @@ pub mod passwords;
 pub mod people;
 pub mod phone;
 pub mod reach;
+pub mod records;
 pub mod requests;
 pub mod sessions;
 mod story;

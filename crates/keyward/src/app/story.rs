@@ -1,8 +1,42 @@
 //! Why a request was let in or refused, in words, from what is remembered of it.
 
+use keyward_core::address;
+use keyward_core::permission::Permission;
 use keyward_core::record::{KeyRecord, Mark};
-use keyward_store::requests::RequestRow;
+use keyward_store::requests::{FROM_BROWSER, OVER_PLAIN_HTTP, RequestRow};
 use keyward_store::users::Named;
+use keyward_tower::Code;
+
+const PRESENT: &str = "key present";
+const GOOD: &str = "key good";
+const USABLE: &str = "account usable";
+const LIMIT: &str = "rate limit";
+const PROFILE: &str = "x-profile-id";
+const ROUTE: &str = "route and method";
+const PERMISSION: &str = "permission";
+const BODY: &str = "size, type, JSON";
+const IDEMPOTENCY: &str = "Idempotency-Key";
+const VALIDATION: &str = "validation";
+const RESOURCE: &str = "resource";
+const ANSWER: &str = "answer";
+const PASSED: &str = "all passed";
+
+/// All checks, in their order. Contract 2.
+pub const CHECKS: [&str; 13] = [
+    PRESENT,
+    GOOD,
+    USABLE,
+    LIMIT,
+    PROFILE,
+    ROUTE,
+    PERMISSION,
+    BODY,
+    IDEMPOTENCY,
+    VALIDATION,
+    RESOURCE,
+    ANSWER,
+    PASSED,
+];
 
 /// What a story is told from.
 pub(super) struct Told {
@@ -22,11 +56,13 @@ impl Told {
     fn by(&self, mark: &Mark) -> String {
         let named = self.names.iter().find(|named| format!("user {}", named.id) == mark.by);
         let name = match named {
-            Some(named) => named.name.as_str(),
-            None if mark.by == "operator" => "somebody at the command line",
-            None => "somebody",
+            Some(named) if named.is_former => format!("{}, who is no member any more,", named.name),
+            Some(named) => named.name.clone(),
+            None if mark.by == "operator" => String::from("somebody at the command line"),
+            None if mark.by == "system" => String::from("Keyward by itself"),
+            None => String::from("somebody"),
         };
-        format!("by {name} at {}", crate::when(mark.at))
+        format!("by {name} on {}", crate::when(mark.at))
     }
 
     fn key_name(&self) -> String {
@@ -37,19 +73,16 @@ impl Told {
     }
 }
 
-/// At which check it was decided, why, and what to do.
-pub(super) fn tell(told: &Told, lacking: Option<&str>) -> Tale {
-    match told.row.reason.as_deref() {
+/// At which check it was decided, why, and what to do. `asked` is the permission that the route asks
+/// for.
+pub(super) fn tell(told: &Told, asked: Option<Permission>) -> Tale {
+    let (check, why, mut remedy) = match told.row.reason.as_deref() {
         Some(reason) => refused(told, reason),
-        None => answered(told, lacking),
-    }
+        None => answered(told, asked),
+    };
+    remedy.extend(exposures(&told.row));
+    (check, why, remedy)
 }
-
-const PRESENT: &str = "key present";
-const GOOD: &str = "key good";
-const USABLE: &str = "account usable";
-const LIMIT: &str = "rate limit";
-const PROFILE: &str = "x-profile-id";
 
 fn refused(told: &Told, reason: &str) -> Tale {
     let key = told.key_name();
@@ -79,7 +112,7 @@ fn refused(told: &Told, reason: &str) -> Tale {
         ),
         "key_unknown" => tale(
             GOOD,
-            "The key has the right form, and is not one of this server's.",
+            "The key is not one of this server's, though it has the form of one.",
             &[
                 "Check that the key was made here and not on another server.",
                 "If it was lost, generate a new one.",
@@ -87,14 +120,17 @@ fn refused(told: &Told, reason: &str) -> Tale {
         ),
         "key_expired" | "key_rotated" | "key_disabled" | "key_revoked" => ended(told, reason, &key),
         "address_not_allowed" => {
-            let allowed = told.key.as_ref().map(|key| {
-                key.networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            });
-            let allowed = allowed.filter(|text| !text.is_empty());
-            let now = allowed.map_or_else(
-                || String::from("It may be used from anywhere by now."),
-                |allowed| format!("Allowed are {allowed}."),
-            );
+            let networks = told.key.as_ref().map_or(&[][..], |key| &key.networks);
+            let allowed: Vec<String> = networks.iter().map(ToString::to_string).collect();
+            let address = told.row.address.parse().ok();
+            let is_allowed = |address| address::is_allowed(networks, address);
+            let now = match address {
+                Some(_) if networks.is_empty() => String::from("By now it may, from anywhere."),
+                Some(address) if is_allowed(address) => {
+                    format!("By now it may: allowed are {}.", allowed.join(", "))
+                }
+                _ => format!("Allowed are {}.", allowed.join(", ")),
+            };
             let why = format!("{key} may not be used from {}. {now}", told.row.address);
             tale(
                 GOOD,
@@ -124,11 +160,25 @@ fn refused(told: &Told, reason: &str) -> Tale {
                 ],
             )
         }
-        "guesses_limited" => tale(
-            LIMIT,
-            format!("Too many requests without a good key came from {}.", told.row.address),
-            &["Find the program there that sends a wrong key, and stop it."],
-        ),
+        "guesses_limited" => {
+            let limit =
+                told.row.limited_to.map_or_else(String::new, |n| format!(": more than {n}"));
+            let ended = told.key.as_ref().filter(|key| !key.status(told.row.at).is_usable());
+            let ended = ended.map_or_else(String::new, |record| {
+                format!(" The key of this one, {key}, is {}.", record.status(told.row.at).as_str())
+            });
+            tale(
+                LIMIT,
+                format!(
+                    "Too many requests without a good key came from {} within a minute{limit}.{ended}",
+                    told.row.address
+                ),
+                &[
+                    "Find the program there that sends a wrong key or none, and stop it.",
+                    "Requests with a good key go on passing, also from there.",
+                ],
+            )
+        }
         "profile_malformed" => tale(
             PROFILE,
             "x-profile-id is no UUID, or was sent twice.",
@@ -145,7 +195,7 @@ fn refused(told: &Told, reason: &str) -> Tale {
             &["Check the identifier with GET /v3/me, which lists the profiles."],
         ),
         "client_gone" => tale(
-            "answer",
+            ANSWER,
             "The client closed the connection before it was answered.",
             &["Check the client's timeout; what it asked for may have been done."],
         ),
@@ -162,11 +212,17 @@ fn ended(told: &Told, reason: &str, name: &str) -> Tale {
     let key = told.key.as_ref();
     match reason {
         "key_expired" => {
-            let when = key.and_then(|key| key.expires_at).filter(|at| *at <= told.row.at);
-            let when = when.map_or_else(String::new, |at| format!(" on {}", crate::when(at)));
+            let why = match key.and_then(|key| key.expires_at) {
+                Some(at) if at <= told.row.at => format!("{name} expired on {}.", crate::when(at)),
+                Some(at) => format!(
+                    "{name} had expired. It has been changed since: it is good until {}.",
+                    crate::when(at)
+                ),
+                None => format!("{name} had expired. It has been changed since: it never does."),
+            };
             tale(
                 GOOD,
-                format!("{name} expired{when}."),
+                why,
                 &["Generate a new key, or change the expiry of this one, which works again then."],
             )
         }
@@ -190,15 +246,21 @@ fn ended(told: &Told, reason: &str, name: &str) -> Tale {
         }
         "key_disabled" => {
             let by = key.and_then(|key| key.disabled.as_ref());
-            let by = by.map_or_else(
-                || String::from(" at that time; it is not any more"),
-                |mark| format!(" {}", told.by(mark)),
-            );
-            tale(
-                GOOD,
-                format!("{name} was disabled{by}."),
-                &["Enable it on its page, if it should work."],
-            )
+            let by = by.map(|mark| format!("{name} was disabled {}.", told.by(mark)));
+            let is_ended = key.is_some_and(|key| key.revoked.is_some());
+            match by {
+                Some(why) if is_ended => tale(
+                    GOOD,
+                    why + " It has been revoked since, which cannot be undone.",
+                    &["Give whoever still uses it another key."],
+                ),
+                Some(why) => tale(GOOD, why, &["Enable it on its page, if it should work."]),
+                None => tale(
+                    GOOD,
+                    format!("{name} was disabled at that time. It has been enabled since."),
+                    &["Send the request again."],
+                ),
+            }
         }
         _ => {
             let by = key.and_then(|key| key.revoked.as_ref());
@@ -213,53 +275,90 @@ fn ended(told: &Told, reason: &str, name: &str) -> Tale {
 }
 
 /// A request that passed the door.
-fn answered(told: &Told, lacking: Option<&str>) -> Tale {
-    let key = told.key_name();
-    match told.row.status {
-        0..400 => tale("all passed", format!("It was let in: {key} is good."), &[]),
-        403 if told.row.code.as_deref() == Some("AUTH_004") => {
-            let lacking = lacking.unwrap_or("the permission that the route asks for");
+fn answered(told: &Told, asked: Option<Permission>) -> Tale {
+    let (row, key) = (&told.row, told.key_name());
+    let Some(code) = row.code.as_deref().and_then(Code::from_text) else {
+        return if row.status < 400 {
             tale(
-                "permission",
-                format!("{key} is good, but lacks {lacking}."),
-                &["Give the key the permission, or use one that has it."],
+                PASSED,
+                format!("It was let in: {key} is good, and nothing stood against it."),
+                &[],
             )
+        } else {
+            tale(ANSWER, format!("{key} is good; the request was answered with an error."), &[])
+        };
+    };
+    let good = format!("{key} is good. ");
+    match check_of(code) {
+        PERMISSION => lacking(told, asked),
+        ROUTE if code == Code::MethodNotAllowed => {
+            tale(ROUTE, format!("{good}The route does not take {}.", row.method), code.remedy())
         }
-        404 if told.row.route == "-" => tale(
-            "route and method",
-            format!("{key} is good. There is no such route."),
-            &["Check the path: the API reference lists all of them."],
+        ANSWER => tale(
+            ANSWER,
+            "The request was fine, and something went wrong inside the server.",
+            &[
+                "Look for the request's identifier in the server's log: the cause stands there.",
+                "Try again a little later; the official clients do so by themselves.",
+            ],
         ),
-        404 => tale(
-            "resource",
-            format!("{key} is good. What the path names is not there."),
-            &["It may be in the other environment: test and production keys see their own data."],
-        ),
-        405 => tale(
-            "route and method",
-            format!("{key} is good. The route does not take {}.", told.row.method),
-            &["The Allow header of the answer names the methods."],
-        ),
-        409 => tale(
-            "resource",
-            format!("{key} is good. What was asked for conflicts with what is there."),
-            &["The answer's error says with what."],
-        ),
-        413 | 415 => tale(
-            "size, type, JSON",
-            format!("{key} is good. The body is too large, or not JSON."),
-            &["Send application/json within the size limit."],
-        ),
-        400 | 422 => tale(
-            "validation",
-            format!("{key} is good. Something in the request makes no sense."),
-            &["The answer's details name the fields; its code has a page that says more."],
-        ),
-        500.. => tale(
-            "answer",
-            "Something went wrong inside the server.",
-            &["Look for the request's identifier in the server's log: the cause stands there."],
-        ),
-        _ => tale("answer", format!("{key} is good; the request was answered with an error."), &[]),
+        check => tale(check, good + code.meaning(), code.remedy()),
     }
 }
+
+/// The key may not do what was asked for.
+fn lacking(told: &Told, asked: Option<Permission>) -> Tale {
+    let key = told.key_name();
+    let Some(asked) = asked else {
+        let why = format!("{key} is good, but lacks a permission that the route asks for.");
+        return tale(PERMISSION, why, Code::PermissionMissing.remedy());
+    };
+    if told.key.as_ref().is_some_and(|key| key.permissions.contains(asked)) {
+        return tale(
+            PERMISSION,
+            format!("{key} is good, but lacked {asked} at that time. It has been given it since."),
+            &["Send the request again."],
+        );
+    }
+    let give = format!("Give the key {asked}, or use one that has it.");
+    tale(PERMISSION, format!("{key} is good, but lacks {asked}."), &[&give])
+}
+
+/// At which check a code behind the door is decided.
+fn check_of(code: Code) -> &'static str {
+    match code.as_str() {
+        "AUTH_001" => PRESENT,
+        "AUTH_002" => GOOD,
+        "AUTH_004" => PERMISSION,
+        "REQUEST_001" | "REQUEST_002" => ROUTE,
+        "VALIDATION_007" => IDEMPOTENCY,
+        text => match text.split_once('_').map_or(text, |(family, _)| family) {
+            "AUTH" => USABLE,
+            "REQUEST" => BODY,
+            "VALIDATION" => VALIDATION,
+            "RESOURCE" | "BUSINESS" | "CONFLICT" => RESOURCE,
+            _ => ANSWER,
+        },
+    }
+}
+
+/// What else is to be said of how the request came.
+fn exposures(row: &RequestRow) -> Vec<String> {
+    let mut lines = vec![];
+    if row.key.is_some() && row.flags & FROM_BROWSER != 0 {
+        lines.push(String::from(
+            "It came from a web page, where everybody can read its key: call from a server of yours \
+             instead, and rotate the key.",
+        ));
+    }
+    if row.key.is_some() && row.flags & OVER_PLAIN_HTTP != 0 {
+        lines.push(String::from(
+            "Its key travelled over plain HTTP, where it can be read on the way: use HTTPS, and \
+             rotate the key.",
+        ));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests;

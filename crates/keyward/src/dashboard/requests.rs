@@ -3,7 +3,6 @@
 use askama::Template;
 use http::StatusCode;
 use keyward_core::id::KeyId;
-use keyward_core::permission::Permission;
 use keyward_store::requests::{RequestFilter, Whose};
 
 use super::layout::Shell;
@@ -122,7 +121,7 @@ async fn list_page(request: &Request, id: String, is_unknown_id: bool) -> Page {
         is_strangers,
         may_strangers: requests::sees_strangers(&request.app, &person).await?,
         next,
-        n_dropped: request.app.records.n_dropped(),
+        n_dropped: requests::dropped(&request.app).total(),
         kept: format!(
             "{} or {}, whichever is less",
             show::count(retention.days, "day", "days"),
@@ -153,11 +152,11 @@ struct StoryPage {
 pub async fn show(request: Request) -> Page {
     let id = request.parameter.clone().unwrap_or_default();
     let routes = request.routes;
-    let lacking = |method: &str, pattern: &str| {
+    let asked_by = |method: &str, pattern: &str| {
         let route = routes.iter().find(|r| r.method == method && r.pattern == pattern);
-        route.and_then(|route| route.permission).map(Permission::as_str)
+        route.and_then(|route| route.permission)
     };
-    let story = requests::find(&request.app, &request.person()?, &id, lacking).await?;
+    let story = requests::find(&request.app, &request.person()?, &id, asked_by).await?;
     let row = &story.request;
     let page = StoryPage {
         shell: Shell::new(&request, "Request", "/requests"),

@@ -77,14 +77,14 @@ fn connect(
         > + use<>,
     >,
 > {
-    let peer = stream.peer_addr()?;
+    let address = stream.peer_addr()?;
     // Answers are small and written whole: waiting to fill a packet would only delay them.
     stream.set_nodelay(true)?;
     let door = Arc::clone(&guarded.door);
-    let unreadable: Unreadable = Arc::new(move |code: Code| door.unreadable(code, peer.ip()));
+    let unreadable: Unreadable = Arc::new(move |code: Code| door.unreadable(code, address.ip()));
     let service = guarded.service.clone();
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(Peer { address, is_encrypted: false });
         service.clone().call(request)
     });
     Ok(http1::Builder::new()

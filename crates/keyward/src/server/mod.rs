@@ -163,7 +163,7 @@ impl Running {
         let service = AuthLayer::new(Arc::clone(&door)).layer(dispatch);
         let (stop, stopping) = watch::channel(false);
         let usage = Arc::new(UsageWriter::new(Arc::clone(&app)));
-        let records = Arc::new(RecordWriter::new(Arc::clone(&app), app.records.clone()));
+        let records = Arc::new(RecordWriter::new(Arc::clone(&app)));
         let alerts = Arc::new(AlertWorker::new(Arc::clone(&app)));
         let working = vec![
             tokio::spawn(alerts::watch_alerts(Arc::clone(&alerts), log.clone(), stopping.clone())),
@@ -210,11 +210,11 @@ impl Running {
         self.alerts.check().await
     }
 
-    /// Writes down all requests that were answered so far.
+    /// Writes down all requests that were answered so far, and forgets what is too old or too much.
     ///
     /// # Errors
     /// If the store cannot write.
-    pub async fn flush_records(&self) -> Result<(), AppError> {
+    pub async fn flush_records(&self) -> Result<(), keyward_store::StoreError> {
         self.records.flush().await
     }
 
@@ -234,7 +234,11 @@ impl Running {
             worker.await.context("a worker panicked")?;
         }
         self.control.abort();
-        self.records.flush().await.context("the last requests could not be written")?;
+        // Why no error: nothing that is promised is lost with them.
+        if let Err(error) = self.records.write().await {
+            let message = format!("the last requests could not be remembered: {error}");
+            self.log.say(self.app.clock.wall(), Level::Warn, &message);
+        }
         self.usage.flush().await.context("the last usage could not be written")?;
         Ok(())
     }

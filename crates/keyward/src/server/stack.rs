@@ -15,7 +15,7 @@ use http::Response;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use ipnet::IpNet;
-use keyward_core::time::Moment;
+use keyward_core::time::{Moment, UnixMillis};
 use keyward_store::requests::{FROM_BROWSER, NewRequest, OVER_PLAIN_HTTP};
 use keyward_tower::client_addr::came_by_https;
 use keyward_tower::{Answered, ApiError, Code, Observer, Passage, Peer, Surroundings};
@@ -83,15 +83,10 @@ impl Observer<Found> for RequestLog {
 
 impl RequestLog {
     fn remember(&self, answered: &Answered<'_, Found>) {
-        let (known, caller) = (answered.known.as_ref(), answered.caller);
-        let is_guarded = answered.reason.is_some() || caller.is_some() || known.is_some();
-        if !is_guarded || !self.records.is_on() {
+        if !answered.is_guarded || !self.records.is_on() {
             return;
         }
-        let mut request_id = [0; 24];
-        let text = answered.request_id.as_str().as_bytes();
-        let length = text.len().min(request_id.len());
-        request_id[..length].copy_from_slice(&text[..length]);
+        let (known, caller) = (answered.known.as_ref(), answered.caller);
         let environment = caller.map(|c| c.environment()).or_else(|| known.map(|k| k.environment));
         let limited = answered.allowance.filter(|_| answered.status.as_u16() == 429);
         let mut flags = 0;
@@ -103,7 +98,8 @@ impl RequestLog {
         }
         self.records.push(NewRequest {
             at: answered.at.wall,
-            request_id,
+            request_id: *answered.request_id.as_bytes(),
+            // Whose key it is, also where it acts for a profile: the owner looks for its requests.
             account: caller.map(|c| c.own_account()).or_else(|| known.map(|k| k.account)),
             key: caller.map(|c| c.key()).or_else(|| known.map(|k| k.key)),
             environment: environment.map(|environment| environment.as_str()),
@@ -113,8 +109,9 @@ impl RequestLog {
             code: answered.code.map(Code::as_str),
             reason: answered.reason,
             limited: limited.map(|allowance| {
-                let left = i64::try_from(allowance.resets_in_millis).unwrap_or(0);
-                (allowance.limit, answered.at.wall + left)
+                // The second that the headers told.
+                let resets_at = allowance.reset_at_seconds(answered.at).saturating_mul(1000);
+                (allowance.limit, UnixMillis(resets_at))
             }),
             address: answered.client,
             micros: u32::try_from(answered.micros).unwrap_or(u32::MAX),
@@ -189,7 +186,7 @@ fn no_path(
 impl Dispatch {
     /// What a trusted proxy says of the connection before it.
     fn came_by_https(&self, parts: &http::request::Parts) -> bool {
-        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
+        let peer = parts.extensions.get::<Peer>();
         peer.is_some_and(|peer| came_by_https(peer, &parts.headers, &self.trusted_proxies))
     }
 

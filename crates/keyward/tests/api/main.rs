@@ -11,4 +11,5 @@ mod docs;
 mod http;
 mod limits;
 mod operations;
+mod requests;
 mod serve;

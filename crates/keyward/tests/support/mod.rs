@@ -160,6 +160,13 @@ impl BareServer {
         self.logged.text()
     }
 
+    /// Waits until the server has said something in its log.
+    pub(crate) async fn wait_for_log(&self, text: &'static str) {
+        let logged = self.logged.clone();
+        let waiting = tokio::task::spawn_blocking(move || logged.wait_for(text));
+        waiting.await.expect("no panic");
+    }
+
     /// Has the server listen where it does now when it is started again.
     pub(crate) fn keep_port(&mut self) {
         self.settings.listen = self.address();
