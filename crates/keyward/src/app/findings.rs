@@ -13,12 +13,12 @@ use ipnet::IpNet;
 use keyward_core::account::{Account, AccountState};
 use keyward_core::id::{AccountId, AlertId, KeyId};
 use keyward_core::time::{DAY_MILLIS, HOUR_MILLIS, UnixMillis};
-use keyward_store::alerts::{self, Alert, AlertKind, Rule};
+use keyward_store::alerts::{self, Alert, AlertKind, Horizon, Rule};
 use keyward_store::key_list::{self, Concern, Concerned};
 use keyward_store::usage::{self, HourSum, is_refusal};
 use keyward_store::{StoreError, Tx, accounts, keys};
 
-use super::alerts::{is_event, rules_in};
+use super::alerts::{default_rule, is_event, rules_in};
 use super::requests::NewNetworks;
 use super::{App, AppError};
 
@@ -74,6 +74,13 @@ struct FirstUse {
     at: UnixMillis,
 }
 
+/// An account that may have to be told something.
+struct ToLookAt {
+    account: AccountId,
+    state: AccountState,
+    first_uses: Vec<FirstUse>,
+}
+
 /// What is to be written for an account.
 struct Change {
     account: AccountId,
@@ -111,21 +118,16 @@ pub async fn check(app: &App) -> Result<(), AppError> {
 async fn check_with(app: &App, networks: &NewNetworks) -> Result<(), AppError> {
     let now = app.clock.wall();
     let networks = networks.clone();
-    let (all, mut first_uses) = app
-        .store
-        .read(move |tx| Ok::<_, AppError>((accounts::list(tx)?, first_uses(tx, &networks)?)))
-        .await?;
-    for some in all.chunks(ACCOUNTS_AT_ONCE) {
-        let seen: Vec<_> = some
-            .iter()
-            .map(|account| (account.clone(), first_uses.remove(&account.id).unwrap_or_default()))
-            .collect();
+    let to_look_at = app.store.read(move |tx| to_look_at(tx, &networks, now)).await?;
+    let mut to_look_at = to_look_at.into_iter().peekable();
+    while to_look_at.peek().is_some() {
+        let seen: Vec<ToLookAt> = to_look_at.by_ref().take(ACCOUNTS_AT_ONCE).collect();
         let changes = app
             .store
             .read(move |tx| {
                 let mut changes = vec![];
-                for (account, first_uses) in &seen {
-                    changes.push(look(tx, account, first_uses, now)?);
+                for account in &seen {
+                    changes.push(look(tx, account, now)?);
                 }
                 Ok::<_, AppError>(changes)
             })
@@ -166,37 +168,59 @@ async fn check_with(app: &App, networks: &NewNetworks) -> Result<(), AppError> {
     Ok(())
 }
 
-/// By account, without those of keys that are revoked by now.
-fn first_uses(
+/// Leaves out the many accounts of which nothing can be due: one question instead of a dozen each.
+fn to_look_at(
     tx: &mut Tx<'_>,
     networks: &NewNetworks,
-) -> Result<HashMap<AccountId, Vec<FirstUse>>, StoreError> {
-    let mut by_account: HashMap<_, Vec<_>> = HashMap::new();
+    now: UnixMillis,
+) -> Result<Vec<ToLookAt>, StoreError> {
+    let mut first_uses: HashMap<AccountId, Vec<FirstUse>> = HashMap::new();
     for (id, network, at) in networks {
         let found = keys::find(tx, *id)?.filter(|key| key.revoked.is_none());
         let Some(key) = found else { continue };
         let name = named(&key.name, key.hint.as_str(), key.environment.as_str());
         let first_use = FirstUse { key: *id, name, network: *network, at: *at };
-        by_account.entry(key.account).or_default().push(first_use);
+        first_uses.entry(key.account).or_default().push(first_use);
     }
-    Ok(by_account)
+    let mut widest = |kind, of: fn(i64, i64, i64) -> i64| {
+        let usual = default_rule(kind).threshold;
+        let own = alerts::thresholds(tx, kind)?;
+        Ok::<_, StoreError>(own.map_or(usual, |(least, most)| of(usual, least, most)))
+    };
+    let days_old = widest(AlertKind::RotationDue, |usual, least, _| usual.min(least))?;
+    let days_left = widest(AlertKind::Expiring, |usual, _, most| usual.max(most))?;
+    let horizon = Horizon {
+        made_before: UnixMillis(now.0 - days_old * DAY_MILLIS),
+        expires_from: UnixMillis(now.0 - EVENT_MILLIS),
+        expires_to: now + days_left * DAY_MILLIS,
+        exposed_since: UnixMillis(now.0 - EXPOSED_MILLIS),
+        hour: now.hours() - 1,
+    };
+    let mut all = vec![];
+    for (account, state) in alerts::accounts_within(tx, &horizon)? {
+        let first_uses = first_uses.remove(&account).unwrap_or_default();
+        all.push(ToLookAt { account, state, first_uses });
+    }
+    for (account, first_uses) in first_uses {
+        if let Some(Account { state, .. }) = accounts::find(tx, account)? {
+            all.push(ToLookAt { account, state, first_uses });
+        }
+    }
+    Ok(all)
 }
 
-fn look(
-    tx: &mut Tx<'_>,
-    account: &Account,
-    first_uses: &[FirstUse],
-    now: UnixMillis,
-) -> Result<Change, StoreError> {
-    let rules = rules_in(tx, account.id)?;
-    let open = alerts::list(tx, account.id, Some(true), u32::MAX)?;
-    let of_revoked = alerts::of_revoked_keys(tx, account.id)?;
+fn look(tx: &mut Tx<'_>, to_look_at: &ToLookAt, now: UnixMillis) -> Result<Change, StoreError> {
+    let ToLookAt { account, state, first_uses } = to_look_at;
+    let account = *account;
+    let rules = rules_in(tx, account)?;
+    let open = alerts::list(tx, account, Some(true), u32::MAX)?;
+    let of_revoked = alerts::of_revoked_keys(tx, account)?;
     let mut findings = vec![];
-    if account.state != AccountState::Suspended {
+    if *state != AccountState::Suspended {
         for rule in rules.iter().filter(|rule| rule.is_on) {
             match rule.kind {
                 AlertKind::NewNetwork => first_used(rule.kind, first_uses, &open, &mut findings),
-                _ => find(tx, account.id, rule, now, &mut findings)?,
+                _ => find(tx, account, rule, now, &mut findings)?,
             }
         }
     }
@@ -230,7 +254,7 @@ fn look(
             let to_mail = is_mailed(finding.kind);
             (finding, to_mail)
         });
-    Ok(Change { account: account.id, over, reworded, new: new.collect() })
+    Ok(Change { account, over, reworded, new: new.collect() })
 }
 
 fn find(

@@ -1,10 +1,10 @@
 //! Telling people of alerts by mail: the active owner and admins of an account.
 //!
 //! What one person has to be told goes out as one mail of at most 20 lines. A mail that cannot be sent
-//! is tried again after 1 minute, 10 minutes and an hour, then given up; the page shows why. Once the
-//! mail server cannot be reached, nobody else waits for it in the same turn.
+//! is tried again after 1 minute, 10 minutes and an hour, together with what came since, then given up;
+//! the page shows why. Once the mail server cannot be reached, nobody else waits for it in that turn.
 //!
-//! A crash between sending and writing that down may send a mail twice: an alert is marked when
+//! A crash or a stop between sending and writing that down may send a mail twice: an alert is marked when
 //! everybody was told or given up, and who was told already is known in memory only.
 //!
 //! Bound: an entry for each person of alerts that some were told of and others not yet.
