@@ -10,6 +10,7 @@ mod alerts;
 mod auth;
 mod cli;
 mod contacts;
+mod dashboard;
 mod docs;
 mod http;
 mod limits;

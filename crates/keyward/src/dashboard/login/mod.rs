@@ -100,7 +100,7 @@ pub async fn sign_in(mut request: Request) -> Page {
         }
         Err(AppError::WrongCredentials) => {
             let fault = String::from("The e-mail address or the password is wrong.");
-            login_page(&request, StatusCode::UNAUTHORIZED, Some(fault), &next, &email)
+            login_page(&request, StatusCode::FORBIDDEN, Some(fault), &next, &email)
         }
         Err(AppError::TooManyAttempts(seconds)) => {
             let fault = format!("Too many wrong attempts. Try again in {}.", wait(seconds));
@@ -160,7 +160,7 @@ pub async fn take_code(mut request: Request) -> Page {
         Err(error) => {
             let (status, fault) = match error {
                 AppError::WrongCredentials => (
-                    StatusCode::UNAUTHORIZED,
+                    StatusCode::FORBIDDEN,
                     String::from("This code is wrong, or was used already."),
                 ),
                 AppError::TooManyAttempts(seconds) => {
