@@ -13,6 +13,7 @@ pub mod contacts;
 pub mod error;
 pub mod explain;
 pub mod factors;
+pub mod findings;
 pub mod import;
 pub mod keys;
 pub mod notices;
