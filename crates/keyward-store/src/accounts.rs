@@ -128,6 +128,15 @@ pub fn profiles_of(tx: &mut Tx<'_>, organization: AccountId) -> Result<Vec<Accou
     tx.query(sql, &[organization.as_bytes().into()], account)
 }
 
+/// The account that was made first.
+///
+/// # Errors
+/// What the engine reports.
+pub fn first(tx: &mut Tx<'_>) -> Result<Option<AccountId>, StoreError> {
+    let sql = "SELECT id FROM accounts ORDER BY number LIMIT 1";
+    tx.query_one(sql, &[], |row| Ok(AccountId::from_bytes(row.bytes(0)?)))
+}
+
 /// # Errors
 /// What the engine reports.
 pub fn count(tx: &mut Tx<'_>) -> Result<u64, StoreError> {

@@ -42,6 +42,8 @@ pub struct Alert {
     pub subject: String,
     pub text: String,
     pub raised_at: UnixMillis,
+    /// Whether its rule asked for a mail.
+    pub to_mail: bool,
     pub ended_at: Option<UnixMillis>,
     pub snoozed_until: Option<UnixMillis>,
     pub mailed_at: Option<UnixMillis>,
@@ -53,7 +55,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT l.id, a.id, l.kind, l.key, l.subject, l.text, l.raised_at, l.ended_at,",
-            " l.snoozed_until, l.mailed_at, l.mail_fault",
+            " l.snoozed_until, l.mailed_at, l.mail_fault, l.to_mail",
             " FROM alerts l JOIN accounts a ON a.number = l.account ",
             $rest
         )
@@ -73,6 +75,7 @@ fn alert(row: &Row<'_>) -> Result<Alert, StoreError> {
         snoozed_until: row.maybe_at(8)?,
         mailed_at: row.maybe_at(9)?,
         mail_fault: row.maybe_text(10)?,
+        to_mail: row.int(11)? != 0,
     })
 }
 
@@ -121,8 +124,8 @@ pub fn put_rule(tx: &mut Tx<'_>, account: AccountId, rule: &Rule) -> Result<(), 
 /// What the engine reports.
 pub fn raise(tx: &mut Tx<'_>, alert: &Alert) -> Result<bool, StoreError> {
     let n_raised = tx.execute(
-        "INSERT INTO alerts (id, account, kind, key, subject, text, raised_at)
-         VALUES (?1, (SELECT number FROM accounts WHERE id = ?2), ?3, ?4, ?5, ?6, ?7)
+        "INSERT INTO alerts (id, account, kind, key, subject, text, raised_at, to_mail)
+         VALUES (?1, (SELECT number FROM accounts WHERE id = ?2), ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT DO NOTHING",
         &[
             alert.id.as_bytes().into(),
@@ -132,6 +135,7 @@ pub fn raise(tx: &mut Tx<'_>, alert: &Alert) -> Result<bool, StoreError> {
             (&alert.subject).into(),
             (&alert.text).into(),
             alert.raised_at.into(),
+            alert.to_mail.into(),
         ],
     )?;
     Ok(n_raised > 0)
@@ -188,22 +192,22 @@ pub fn snooze(tx: &mut Tx<'_>, id: AlertId, until: UnixMillis) -> Result<(), Sto
 pub fn unmailed(tx: &mut Tx<'_>, now: UnixMillis) -> Result<Vec<Alert>, StoreError> {
     tx.query(
         select!(
-            "WHERE l.ended_at IS NULL AND l.mailed_at IS NULL AND coalesce(l.snoozed_until, 0) <= ?1
-             ORDER BY l.number LIMIT 100"
+            "WHERE l.ended_at IS NULL AND l.mailed_at IS NULL AND l.to_mail = 1
+             AND coalesce(l.snoozed_until, 0) <= ?1 ORDER BY l.number LIMIT 100"
         ),
         &[now.into()],
         alert,
     )
 }
 
-/// Remembers that an alert was mailed, or why it could not be.
+/// Remembers that an alert was mailed, or why it could not be; with both, that it was given up.
 ///
 /// # Errors
 /// What the engine reports.
 pub fn put_mailed(
     tx: &mut Tx<'_>,
     id: AlertId,
-    at: UnixMillis,
+    at: Option<UnixMillis>,
     fault: Option<&str>,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE alerts SET mailed_at = ?2, mail_fault = ?3 WHERE id = ?1";

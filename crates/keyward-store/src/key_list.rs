@@ -259,6 +259,37 @@ pub fn concerned(
     Ok((keys, total.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)))
 }
 
+/// Keys that expired since a time although they were in use until then.
+///
+/// # Errors
+/// What the engine reports.
+pub fn expired_in_use(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    since: UnixMillis,
+    now: UnixMillis,
+    most: u32,
+) -> Result<Vec<Concerned>, StoreError> {
+    let sql = format!(
+        "SELECT k.id, k.name, k.environment, k.hint, k.expires_at FROM keys k
+         WHERE k.account = (SELECT number FROM accounts WHERE id = ?1) AND k.expires_at > ?3
+             AND {STATUS} = 'expired' AND k.last_used_at >= k.expires_at - ?4
+         ORDER BY k.expires_at LIMIT ?5"
+    );
+    let in_use = 30 * DAY_MILLIS;
+    let parameters =
+        [account.as_bytes().into(), now.into(), since.into(), in_use.into(), most.into()];
+    tx.query(&sql, &parameters, |row| {
+        Ok(Concerned {
+            key: KeyId::from_bytes(row.bytes(0)?),
+            name: row.text(1)?.to_owned(),
+            environment: row.word(2, Environment::from_text)?,
+            hint: row.text(3)?.to_owned(),
+            at: row.at(4)?,
+        })
+    })
+}
+
 /// Working keys that a member made.
 ///
 /// # Errors
@@ -278,6 +309,7 @@ pub fn made_by(tx: &mut Tx<'_>, user: UserId, now: UnixMillis) -> Result<u64, St
 /// # Errors
 /// What the engine reports.
 pub fn has_any(tx: &mut Tx<'_>, account: AccountId) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM keys WHERE account = (SELECT number FROM accounts WHERE id = ?1) LIMIT 1";
+    let sql =
+        "SELECT 1 FROM keys WHERE account = (SELECT number FROM accounts WHERE id = ?1) LIMIT 1";
     Ok(tx.query_one(sql, &[account.as_bytes().into()], |_| Ok(()))?.is_some())
 }

@@ -100,6 +100,8 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
             code: error.map(ApiError::code),
             cause: error.and_then(ApiError::cause),
             is_from_browser: exchange.is_from_browser,
+            is_over_plain_http: exchange.is_over_plain_http,
+            allowance: exchange.allowance,
         });
     }
 
@@ -136,6 +138,8 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
             code: Some(code),
             cause: None,
             is_from_browser: false,
+            is_over_plain_http: false,
+            allowance: None,
         });
         answer
     }

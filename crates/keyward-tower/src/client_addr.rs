@@ -6,7 +6,7 @@ use http::HeaderMap;
 use ipnet::IpNet;
 use keyward_core::address::canonical;
 
-use crate::headers::X_FORWARDED_FOR;
+use crate::headers::{X_FORWARDED_FOR, X_FORWARDED_PROTO};
 
 /// The address that a request came from.
 ///
@@ -31,6 +31,16 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
         }
     }
     address
+}
+
+/// True if a trusted proxy says that the client came to it by HTTPS.
+#[must_use]
+pub fn came_by_https(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+    let peer = canonical(peer);
+    let mut said = headers.get_all(X_FORWARDED_PROTO).iter();
+    trusted.iter().any(|network| network.contains(&peer))
+        && said.next().is_some_and(|scheme| scheme == "https")
+        && said.next().is_none()
 }
 
 /// `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1` or `[2001:db8::1]:443`.
@@ -73,6 +83,25 @@ mod tests {
         check("10.0.0.1", &["198.51.100.7:4711"], trusted, "198.51.100.7");
         check("10.0.0.1", &["[2001:db9::1]:443"], trusted, "2001:db9::1");
         check("10.0.0.1", &["[2001:db9::1]"], trusted, "2001:db9::1");
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed_about_https() {
+        let trusted = ["10.0.0.0/8".parse::<IpNet>().expect("a network")];
+        let check = |peer: &str, schemes: &[&'static str], expected: bool| {
+            let mut headers = HeaderMap::new();
+            for scheme in schemes {
+                headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+            }
+            let peer = peer.parse().expect(peer);
+            assert_eq!(came_by_https(peer, &headers, &trusted), expected, "{peer} {schemes:?}");
+        };
+        check("10.0.0.1", &["https"], true);
+        check("::ffff:10.0.0.1", &["https"], true);
+        check("10.0.0.1", &["http"], false);
+        check("10.0.0.1", &["https", "http"], false);
+        check("10.0.0.1", &[], false);
+        check("192.0.2.1", &["https"], false);
     }
 
     #[test]

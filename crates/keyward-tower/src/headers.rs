@@ -15,6 +15,7 @@ pub const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-r
 pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 pub const X_SANDBOX: HeaderName = HeaderName::from_static("x-sandbox");
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Whole milliseconds with their unit, `12ms`, as the guide writes them.
 pub(crate) fn response_time(micros: u64) -> HeaderValue {

@@ -28,7 +28,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::answer::panicked;
-use crate::client_addr::client_address;
+use crate::client_addr::{came_by_https, client_address};
 use crate::code::Code;
 use crate::error::ApiError;
 use crate::headers::{X_API_KEY, X_PROFILE_ID};
@@ -86,6 +86,10 @@ pub struct Answered<'a, R> {
     pub cause: Option<&'a (dyn std::error::Error + Send + Sync)>,
     /// The request came from a web page: its key is exposed there.
     pub is_from_browser: bool,
+    /// The key travelled over plain HTTP from another machine, where it could be read.
+    pub is_over_plain_http: bool,
+    /// What is left of the window that the request was for.
+    pub allowance: Option<Allowance>,
 }
 
 /// The address at the other end of the connection; the server puts it into each request.
@@ -186,7 +190,11 @@ where
             route,
             client: client_address(peer, headers, &door.trusted_proxies),
             client_name: ClientName::of(headers),
-            is_from_browser: headers.contains_key(ORIGIN),
+            // A page of ours that sends a form has no key with it that could be exposed.
+            is_from_browser: access != Access::Open && headers.contains_key(ORIGIN),
+            is_over_plain_http: access != Access::Open
+                && !peer.is_loopback()
+                && !came_by_https(peer, headers, &door.trusted_proxies),
             class: RateClass::Standard,
             caller: None,
             known: None,
@@ -257,6 +265,7 @@ pub(crate) struct Exchange<R> {
     pub(crate) client: IpAddr,
     pub(crate) client_name: ClientName,
     pub(crate) is_from_browser: bool,
+    pub(crate) is_over_plain_http: bool,
     pub(crate) class: RateClass,
     pub(crate) caller: Option<Caller>,
     pub(crate) known: Option<Known>,

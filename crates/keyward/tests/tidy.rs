@@ -73,13 +73,12 @@ fn nothing_unfinished_is_left() {
 
 #[test]
 fn a_layer_imports_only_from_those_below() {
-    let layers: [&[&str]; 4] =
-        [
-            &["config", "mail", "observe"],
-            &["app"],
-            &["v3", "dashboard", "docs", "workers"],
-            &["server", "cli"],
-        ];
+    let layers: [&[&str]; 4] = [
+        &["config", "mail", "observe"],
+        &["app"],
+        &["v3", "dashboard", "docs", "workers"],
+        &["server", "cli"],
+    ];
     for (height, layer) in layers.iter().enumerate() {
         for module in *layer {
             let above = layers[height + 1..].iter().flat_map(|layer| layer.iter());

@@ -149,6 +149,7 @@ CREATE TABLE alerts (
     subject       TEXT NOT NULL,
     text          TEXT NOT NULL,
     raised_at     BIGINT NOT NULL,
+    to_mail       BIGINT NOT NULL,
     ended_at      BIGINT,
     snoozed_until BIGINT,
     mailed_at     BIGINT,

@@ -5,7 +5,7 @@ use keyward_core::id::{AccountId, KeyId, UserId};
 use keyward_core::time::UnixMillis;
 use keyward_store::audit::{self, AuditFilter};
 use keyward_store::{StoreError, Tx, users};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Actor, App, AppError};
 
@@ -80,6 +80,62 @@ pub async fn list(app: &App, filter: AuditFilter) -> Result<Vec<Entry>, AppError
     app.store.read(move |tx| Ok(audit::list(tx, &filter)?)).await
 }
 
+/// The first line of an export as CSV.
+pub const CSV_HEAD: &str =
+    "number,at,account_id,actor,name,action,target,label,details,address\r\n";
+
+fn cells(entry: &Entry) -> [String; 10] {
+    [
+        entry.number.to_string(),
+        crate::when(entry.at),
+        entry.account.map(|id| id.to_string()).unwrap_or_default(),
+        entry.actor.clone(),
+        entry.name.clone(),
+        entry.action.clone(),
+        entry.target.clone(),
+        entry.label.clone(),
+        entry.details.clone(),
+        entry.address.clone(),
+    ]
+}
+
+/// A line of an export as CSV.
+///
+/// A cell that a spreadsheet would take for a formula begins with an apostrophe: names are chosen by
+/// people who may not be friends.
+#[must_use]
+pub fn csv_row(entry: &Entry) -> String {
+    let cell = |text: &String| {
+        let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        let text = if is_formula { format!("'{text}") } else { text.clone() };
+        format!("\"{}\"", text.replace('"', "\"\""))
+    };
+    format!("{}\r\n", cells(entry).iter().map(cell).collect::<Vec<_>>().join(","))
+}
+
+/// A row as JSON.
+#[must_use]
+pub fn json_value(entry: &Entry) -> Value {
+    json!({
+        "number": entry.number,
+        "at": crate::when(entry.at),
+        "account_id": entry.account.map(|id| id.to_string()),
+        "actor": entry.actor,
+        "name": entry.name,
+        "action": entry.action,
+        "target": entry.target,
+        "label": entry.label,
+        "details": serde_json::from_str::<Value>(&entry.details).unwrap_or(Value::Null),
+        "address": entry.address,
+    })
+}
+
+/// A line of an export as JSON.
+#[must_use]
+pub fn json_row(entry: &Entry) -> String {
+    format!("{}\n", json_value(entry))
+}
+
 /// What a check of the whole chain found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verified {
@@ -123,4 +179,33 @@ pub async fn verify(app: &App, expected: Option<LinkHash>) -> Result<Verified, A
             })
         })
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_is_text_and_never_a_formula() {
+        let entry = Entry {
+            number: 7,
+            at: UnixMillis(0),
+            account: None,
+            actor: String::from("operator"),
+            name: String::from("=HYPERLINK(\"http://evil.example\")"),
+            action: String::from("key.created"),
+            target: String::from("key 1"),
+            label: String::from("a,\"b\"\n"),
+            details: String::from("{\"a\":1}"),
+            address: String::from("-1"),
+        };
+        assert_eq!(
+            csv_row(&entry),
+            "\"7\",\"1970-01-01T00:00:00Z\",\"\",\"operator\",\
+             \"'=HYPERLINK(\"\"http://evil.example\"\")\",\"key.created\",\"key 1\",\
+             \"a,\"\"b\"\"\n\",\"{\"\"a\"\":1}\",\"'-1\"\r\n"
+        );
+        assert_eq!(json_value(&entry)["details"]["a"], 1);
+        assert_eq!(CSV_HEAD.split(',').count(), cells(&entry).len());
+    }
 }

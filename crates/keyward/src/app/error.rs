@@ -15,6 +15,8 @@ pub enum Resource {
     User,
     Session,
     Alert,
+    /// A request that is remembered.
+    Request,
     /// A link that works once: setup, invitation, reset.
     Link,
 }
@@ -29,6 +31,7 @@ impl Resource {
             Self::User => "member",
             Self::Session => "session",
             Self::Alert => "alert",
+            Self::Request => "request",
             Self::Link => "link",
         }
     }

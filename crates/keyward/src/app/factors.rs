@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use keyward_core::id::UserId;
 use keyward_store::users::{self, User};
 use keyward_store::{Tx, sessions as rows};
 use serde_json::json;
@@ -11,7 +12,7 @@ use zeroize::Zeroizing;
 use super::audit::{Trail, user_target};
 use super::sessions::Entered;
 use super::tokens::digest_of;
-use super::{App, AppError, Resource, chance};
+use super::{Actor, App, AppError, Resource, chance};
 
 const SECRET_BYTES: usize = 20;
 const STEP_SECONDS: u64 = 30;
@@ -119,6 +120,33 @@ pub async fn switch_off(app: &App, entered: &Entered) -> Result<(), AppError> {
         Ok(rows::put_recovery_codes(tx, user.id, &[])?)
     })
     .await
+}
+
+/// Takes the second factor away from a member who lost it; all sessions end.
+///
+/// # Errors
+/// If there is no such member.
+pub async fn take_away(app: &App, actor: &Actor, id: UserId) -> Result<(), AppError> {
+    let (actor, at) = (*actor, app.clock.wall());
+    app.store
+        .write(move |tx| {
+            let mut user = users::find(tx, id)?.ok_or(AppError::NotFound(Resource::User))?;
+            (user.totp, user.totp_step) = (None, 0);
+            users::put(tx, &user)?;
+            rows::put_recovery_codes(tx, id, &[])?;
+            rows::end_all(tx, id, None)?;
+            let trail = Trail {
+                at,
+                account: Some(user.account),
+                actor: &actor,
+                action: "user.second_factor_off",
+                target: user_target(id),
+                label: &user.name,
+                details: json!({}),
+            };
+            Ok(trail.append(tx)?)
+        })
+        .await
 }
 
 /// Makes new recovery codes; the old ones work no more.

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod actor;
+pub mod alerts;
 pub mod audit;
 pub mod chance;
 pub mod clock;
@@ -14,24 +15,29 @@ pub mod explain;
 pub mod factors;
 pub mod import;
 pub mod keys;
+pub mod notices;
 pub mod once;
 pub mod passwords;
 pub mod people;
 pub mod phone;
 pub mod reach;
+pub mod requests;
 pub mod sessions;
+mod story;
 pub mod throttle;
 mod tokens;
 pub mod usage;
 pub mod vault;
 
 use std::path::Path;
+use std::sync::Mutex;
 
 use keyward_core::id::{AccountId, AlertId, ContactId, KeyId, SessionId, UserId};
 use keyward_core::time::UnixMillis;
 use keyward_store::Store;
 
 use crate::mail::Mailer;
+use crate::observe::records::Records;
 
 pub use actor::Actor;
 pub use chance::Chance;
@@ -53,6 +59,11 @@ pub struct App {
     pub vault: vault::Vault,
     /// Without it no mail is sent.
     pub mailer: Option<Mailer>,
+    /// How requests are remembered.
+    pub retention: requests::Retention,
+    pub records: Records,
+    /// Networks from which keys were used for the first time.
+    pub(crate) new_networks: Mutex<requests::NewNetworks>,
     /// Where people reach the dashboard, for links in mails; `None` if nobody said.
     pub public_url: Option<String>,
 }
@@ -80,6 +91,9 @@ impl App {
             once: once::Once::default(),
             vault: vault::Vault::new(data_dir),
             mailer: None,
+            retention: requests::Retention { records: 0, days: 0 },
+            records: Records::new(false),
+            new_networks: Mutex::default(),
             public_url: None,
         }
     }

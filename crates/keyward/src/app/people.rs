@@ -442,7 +442,8 @@ pub fn check_may_ask(app: &App, email: &str, visitor: &Visitor) -> Result<(), Ap
 /// If the store does not answer.
 pub async fn forgot(app: &App, email: &str) -> Result<Vec<Linked>, AppError> {
     let wanted = email.trim().to_owned();
-    let found = app.store.read(move |tx| Ok::<_, AppError>(users::with_email(tx, &wanted)?)).await?;
+    let found =
+        app.store.read(move |tx| Ok::<_, AppError>(users::with_email(tx, &wanted)?)).await?;
     let mut links = vec![];
     for user in found.into_iter().filter(|user| user.status == UserStatus::Active) {
         links.push(reset_link(app, &Actor::System, user.id).await?);

@@ -4,6 +4,7 @@
 //! error says what to do next.
 
 mod accounts;
+mod audit;
 mod config;
 mod explain;
 mod import;
@@ -11,6 +12,7 @@ mod keys;
 mod output;
 mod serve;
 mod setup;
+mod users;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -64,6 +66,12 @@ enum Command {
     /// Issue, change and explain keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// List, invite and change members
+    #[command(subcommand)]
+    Users(users::UsersCommand),
+    /// Verify, list and export the audit log
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Show the settings in force and where each came from
     Config(serve::ServeArgs),
 }
@@ -197,6 +205,8 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
             setup::set_up(&Context::new(&shared, Flags::new())?, arguments)
         }
         Command::Accounts(command) => accounts::run(&Context::new(&shared, Flags::new())?, command),
+        Command::Users(command) => users::run(&Context::new(&shared, Flags::new())?, command),
+        Command::Audit(command) => audit::run(&Context::new(&shared, Flags::new())?, command),
         Command::Keys(command) => keys::run(&Context::new(&shared, Flags::new())?, command),
     }
 }

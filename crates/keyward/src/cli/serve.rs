@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Failure, output};
-use crate::app::{Chance, Clock};
+use crate::app::{Chance, Clock, accounts};
 use crate::config::Flags;
 use crate::observe::log::{Level, Log};
 use crate::server::{Found, Running, Start};
@@ -116,6 +116,7 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let (log, writer) = Log::start(settings.log_format, Box::new(std::io::stderr()));
     let data_dir = settings.data_dir.clone();
+    let public_url = settings.public_url.clone();
     let clock = Clock::system();
     let result: anyhow::Result<()> = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -129,7 +130,19 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
             &format!("listening on http://{} with data in {}", server.address, data_dir.display()),
         );
         match server.found {
-            Found { accounts: 0, .. } => say(Level::Info, &first_step(&data_dir)),
+            Found { accounts: 0, .. } => {
+                say(Level::Info, &first_step(&data_dir));
+                if let Some((token, ends_at)) = accounts::setup_link(&server.app).await? {
+                    let base = public_url.unwrap_or_else(|| format!("http://{}", server.address));
+                    // Not through the log, which may be kept: whoever has the link owns the server.
+                    output::note(&format!(
+                        "\nOr open this link in a browser. It works once, until {}:\n\n  \
+                         {base}/setup/{}\n",
+                        crate::when(ends_at),
+                        token.reveal()
+                    ));
+                }
+            }
             Found { accounts, keys } => {
                 say(Level::Info, &format!("{accounts} accounts, {keys} keys"));
             }

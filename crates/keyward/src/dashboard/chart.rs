@@ -208,13 +208,17 @@ pub(super) fn bars(span: Span, bars: &[Bar]) -> String {
         if at.is_multiple_of(every) {
             let label = span.label(bar.from);
             let label = label.trim_end_matches(" UTC");
-            let label = if span == Span::Day { label } else { label.get(label.len().saturating_sub(5)..).unwrap_or(label) };
-            let label = if span == Span::Week { crate::when(bar.from).get(5..10).unwrap_or_default().to_owned() } else { label.to_owned() };
-            let _ = write!(
-                svg,
-                "<text x=\"{x}\" y=\"{}\">{label}</text>",
-                HEIGHT - 6
-            );
+            let label = if span == Span::Day {
+                label
+            } else {
+                label.get(label.len().saturating_sub(5)..).unwrap_or(label)
+            };
+            let label = if span == Span::Week {
+                crate::when(bar.from).get(5..10).unwrap_or_default().to_owned()
+            } else {
+                label.to_owned()
+            };
+            let _ = write!(svg, "<text x=\"{x}\" y=\"{}\">{label}</text>", HEIGHT - 6);
         }
     }
     svg.push_str("</svg>");

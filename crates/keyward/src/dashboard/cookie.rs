@@ -52,8 +52,7 @@ mod tests {
 
     #[test]
     fn a_cookie_is_read_by_its_own_name_and_once() {
-        let https =
-            Site { base: String::new(), is_secure: true, takes_passwords: true };
+        let https = Site { base: String::new(), is_secure: true, takes_passwords: true };
         let http = Site { is_secure: false, ..https.clone() };
         let read = |line: &str, site: &Site| {
             let mut headers = HeaderMap::new();

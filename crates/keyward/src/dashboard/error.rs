@@ -37,11 +37,11 @@ pub(super) fn page(
         Stop::Bad(status, text) => (status, "This did not work", text.to_owned()),
         Stop::App(error) => match error {
             AppError::NotFound(resource) => {
-                let mut text = format!("There is no such {}, or you may not see it.", resource.as_str());
+                let mut text =
+                    format!("There is no such {}, or you may not see it.", resource.as_str());
                 if resource == crate::app::Resource::Link {
-                    text = String::from(
-                        "This link has ended or was used already. Ask for a new one.",
-                    );
+                    text =
+                        String::from("This link has ended or was used already. Ask for a new one.");
                 }
                 (StatusCode::NOT_FOUND, "Not found", text)
             }
@@ -81,9 +81,8 @@ pub(super) fn page(
     };
     let shell = Shell::around(entered, heading, "");
     let page = Page { shell, heading, text, is_signed_in: entered.is_some() };
-    let text = page
-        .render()
-        .map_err(|error| ApiError::new(Code::InternalUnexpected).caused_by(error))?;
+    let text =
+        page.render().map_err(|error| ApiError::new(Code::InternalUnexpected).caused_by(error))?;
     let mut response = html(status, text);
     if let Some(seconds) = retry_after {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
@@ -129,8 +128,7 @@ pub fn no_such_page() -> Result<Response<Full<Bytes>>, ApiError> {
     let shell = Shell::around(None, "Not found", "");
     let text = String::from("There is no page at this address.");
     let page = Page { shell, heading: "Not found", text, is_signed_in: false };
-    let text = page
-        .render()
-        .map_err(|error| ApiError::new(Code::InternalUnexpected).caused_by(error))?;
+    let text =
+        page.render().map_err(|error| ApiError::new(Code::InternalUnexpected).caused_by(error))?;
     Ok(html(StatusCode::NOT_FOUND, text))
 }

@@ -35,7 +35,10 @@ impl Form {
                 return Err(Stop::Bad(StatusCode::PAYLOAD_TOO_LARGE, why));
             }
             Err(_) => {
-                return Err(Stop::Bad(StatusCode::REQUEST_TIMEOUT, "The form did not come in time."));
+                return Err(Stop::Bad(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "The form did not come in time.",
+                ));
             }
         };
         Ok(Self::parse(&bytes))

@@ -12,10 +12,12 @@ mod layout;
 mod origin;
 mod show;
 
+pub mod alerts;
 pub mod keys;
 pub mod login;
 pub mod overview;
 pub mod profile;
+pub mod requests;
 pub mod team;
 pub mod trail;
 
@@ -32,6 +34,7 @@ use http::header::{
 use http::{HeaderValue, Method, Response, StatusCode, request};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use keyward_core::permission::Permission;
 use keyward_core::role::Role;
 use keyward_core::time::UnixMillis;
 use keyward_tower::ApiError;
@@ -105,6 +108,15 @@ pub struct Request {
     entered: Option<Entered>,
     site: Site,
     pub visitor: Visitor,
+    routes: &'static [ApiRoute],
+}
+
+/// A route of the API, as pages tell of it.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiRoute {
+    pub method: &'static str,
+    pub pattern: &'static str,
+    pub permission: Option<Permission>,
 }
 
 /// What the server hands over for a page.
@@ -114,6 +126,7 @@ pub struct Arrival {
     pub parts: request::Parts,
     pub body: Incoming,
     pub parameter: Option<String>,
+    pub routes: &'static [ApiRoute],
     pub client: IpAddr,
     /// A trusted proxy says that the browser came by HTTPS.
     pub is_https: bool,
@@ -128,7 +141,7 @@ pub async fn answer(
     entry: Entry,
     handler: fn(Request) -> Paging,
 ) -> Result<Response<Full<Bytes>>, ApiError> {
-    let Arrival { app, at, parts, body, parameter, client, is_https } = arrival;
+    let Arrival { app, at, parts, body, parameter, routes, client, is_https } = arrival;
     let site = Site::of(&parts, app.public_url.as_deref(), is_https, client);
     let agent = parts.headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
     let agent = String::from_utf8_lossy(agent).into_owned();
@@ -142,6 +155,7 @@ pub async fn answer(
         entered: None,
         site,
         visitor,
+        routes,
     };
     let site = request.site.clone();
     let page = match request.enter(entry).await {

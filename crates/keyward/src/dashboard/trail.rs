@@ -1,7 +1,8 @@
 //! The audit log, and lines of it and of requests for other pages.
 
 use askama::Template;
-use http::StatusCode;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
 use keyward_core::chain::Entry;
 use keyward_core::time::{DAY_MILLIS, UnixMillis};
 use keyward_store::audit::AuditFilter;
@@ -49,9 +50,7 @@ pub(super) fn request_line(row: &RequestRow, now: UnixMillis) -> RequestLine {
     if row.flags & OVER_PLAIN_HTTP != 0 {
         marks.push("over plain HTTP");
     }
-    let key = row.key.map(|key| {
-        (key.to_string(), row.key_name.clone().unwrap_or_default())
-    });
+    let key = row.key.map(|key| (key.to_string(), row.key_name.clone().unwrap_or_default()));
     RequestLine {
         request_id: row.request_id.clone(),
         at: if row.at.0 + DAY_MILLIS > now.0 { show::ago(row.at, now) } else { show::time(row.at) },
@@ -121,9 +120,7 @@ fn value_words(value: &Value) -> String {
         Value::Null => String::from("none"),
         Value::String(text) => text.clone(),
         Value::Array(values) if values.is_empty() => String::from("any"),
-        Value::Array(values) => {
-            values.iter().map(value_words).collect::<Vec<_>>().join(", ")
-        }
+        Value::Array(values) => values.iter().map(value_words).collect::<Vec<_>>().join(", "),
         Value::Object(members) => match (members.get("from"), members.get("to")) {
             (Some(from), Some(to)) => format!("{} → {}", value_words(from), value_words(to)),
             _ => value.to_string(),
@@ -253,6 +250,53 @@ pub async fn audit(request: Request) -> Page {
         is_filtered,
     };
     Ok(html(StatusCode::OK, page.render()?))
+}
+
+/// Rows that one download has at most: what is more is for the command line, which has no bound.
+const MOST_EXPORTED: usize = 100_000;
+
+async fn export(
+    request: Request,
+    head: &str,
+    row: fn(&Entry) -> String,
+    content_type: &'static str,
+    name: &'static str,
+) -> Page {
+    let (mut filter, _) = filter(&request)?;
+    filter.most = 1000;
+    let mut text = head.to_owned();
+    let mut n_rows = 0;
+    while n_rows < MOST_EXPORTED {
+        let entries = audit::list(&request.app, filter.clone()).await?;
+        let Some(last) = entries.last() else { break };
+        filter.before = Some(last.number);
+        n_rows += entries.len();
+        entries.iter().for_each(|entry| text.push_str(&row(entry)));
+    }
+    let mut response = html(StatusCode::OK, text);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let disposition = HeaderValue::from_static(name);
+    headers.insert(CONTENT_DISPOSITION, disposition);
+    Ok(response)
+}
+
+/// `GET /audit/export.csv`: what the filter matches, newest first, 100,000 rows at most.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn export_csv(request: Request) -> Page {
+    let name = "attachment; filename=\"audit.csv\"";
+    export(request, audit::CSV_HEAD, audit::csv_row, "text/csv; charset=utf-8", name).await
+}
+
+/// `GET /audit/export.json`: the same, an object a line.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn export_json(request: Request) -> Page {
+    let name = "attachment; filename=\"audit.json\"";
+    export(request, "", audit::json_row, "application/x-ndjson; charset=utf-8", name).await
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
 //! What the operator sees: log lines.
 
 pub mod log;
+pub mod records;

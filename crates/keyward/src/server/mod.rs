@@ -30,10 +30,14 @@ use tokio::task::JoinHandle;
 use tower_layer::Layer as _;
 
 use crate::app::reach::{self, Follower};
-use crate::app::{App, Chance, Clock, Reach, phone};
+use crate::app::requests::Retention;
+use crate::app::{App, AppError, Chance, Clock, Reach, phone};
 use crate::config::Settings;
 use crate::mail::Mailer;
 use crate::observe::log::{Level, Log};
+use crate::observe::records::Records;
+use crate::workers::alerts::{self, AlertWorker};
+use crate::workers::records::{self, RecordWriter};
 use crate::workers::{self, UsageWriter};
 use routes::RouteTable;
 use stack::{Around, Dispatch, RequestLog};
@@ -67,6 +71,8 @@ pub struct Running {
     /// Accounts and keys that were there at the start.
     pub found: Found,
     usage: Arc<UsageWriter>,
+    records: Arc<RecordWriter>,
+    alerts: Arc<AlertWorker>,
     is_ready: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<bool>,
@@ -121,6 +127,11 @@ impl Running {
         );
         app.mailer = Mailer::from_settings(&settings)?;
         app.public_url = settings.public_url.clone();
+        app.retention = Retention {
+            records: settings.request_records.unsigned_abs(),
+            days: settings.request_days.unsigned_abs(),
+        };
+        app.records = Records::new(settings.request_records > 0);
         let app = Arc::new(app);
         let listener = TcpListener::bind(settings.listen).await.with_context(|| {
             format!(
@@ -137,7 +148,7 @@ impl Running {
             verifier,
             surroundings: Around { clock, chance },
             routes: RouteTable,
-            observer: RequestLog(log.clone()),
+            observer: RequestLog { log: log.clone(), records: app.records.clone() },
             docs_url: settings.docs_url.clone(),
             trusted_proxies: settings.trusted_proxies.clone(),
         });
@@ -152,7 +163,15 @@ impl Running {
         let service = AuthLayer::new(Arc::clone(&door)).layer(dispatch);
         let (stop, stopping) = watch::channel(false);
         let usage = Arc::new(UsageWriter::new(Arc::clone(&app)));
+        let records = Arc::new(RecordWriter::new(Arc::clone(&app), app.records.clone()));
+        let alerts = Arc::new(AlertWorker::new(Arc::clone(&app)));
         let working = vec![
+            tokio::spawn(alerts::watch_alerts(Arc::clone(&alerts), log.clone(), stopping.clone())),
+            tokio::spawn(records::write_records(
+                Arc::clone(&records),
+                log.clone(),
+                stopping.clone(),
+            )),
             tokio::spawn(workers::flush_usage(Arc::clone(&usage), log.clone(), stopping.clone())),
             tokio::spawn(workers::follow(Arc::clone(&app), log.clone(), stopping.clone())),
         ];
@@ -163,6 +182,8 @@ impl Running {
             app,
             found,
             usage,
+            records,
+            alerts,
             is_ready,
             stop,
             serving,
@@ -181,6 +202,22 @@ impl Running {
         self.usage.flush().await
     }
 
+    /// Raises, ends and mails alerts as of now.
+    ///
+    /// # Errors
+    /// If the store does not answer or cannot write.
+    pub async fn check_alerts(&self) -> Result<(), AppError> {
+        self.alerts.check().await
+    }
+
+    /// Writes down all requests that were answered so far.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub async fn flush_records(&self) -> Result<(), AppError> {
+        self.records.flush().await
+    }
+
     /// Stops: no new connections, requests in flight finish, usage is written.
     ///
     /// # Errors
@@ -197,6 +234,7 @@ impl Running {
             worker.await.context("a worker panicked")?;
         }
         self.control.abort();
+        self.records.flush().await.context("the last requests could not be written")?;
         self.usage.flush().await.context("the last usage could not be written")?;
         Ok(())
     }

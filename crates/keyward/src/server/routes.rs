@@ -14,8 +14,8 @@ use keyward_tower::{Access, Routes};
 
 use super::{open, pages};
 use crate::dashboard::{
-    self, CHARGE, EVERYBODY, Entry, Paging, WORKERS, assets, keys, login, overview, profile, team,
-    trail,
+    self, ApiRoute, CHARGE, EVERYBODY, Entry, Paging, WORKERS, alerts, assets, keys, login,
+    overview, profile, requests, team, trail,
 };
 use crate::v3::{self, Answer};
 
@@ -147,7 +147,15 @@ pub const ENDPOINTS: &[Endpoint] = &[
     page!("POST" "/keys/{id}/revoke", WORKERS, keys::revoke),
     page!("POST" "/keys/{id}/share", CHARGE, keys::share),
     page!("POST" "/keys/{id}/unshare", CHARGE, keys::unshare),
+    page!("GET" "/requests", WORKERS, requests::list),
+    page!("GET" "/requests/{id}", WORKERS, requests::show),
+    page!("GET" "/alerts", WORKERS, alerts::list),
+    page!("POST" "/alerts/rules", CHARGE, alerts::save_rules),
+    page!("POST" "/alerts/{id}/snooze", CHARGE, alerts::snooze),
+    page!("POST" "/alerts/{id}/dismiss", CHARGE, alerts::dismiss),
     page!("GET" "/audit", CHARGE, trail::audit),
+    page!("GET" "/audit/export.csv", CHARGE, trail::export_csv),
+    page!("GET" "/audit/export.json", CHARGE, trail::export_json),
     page!("GET" "/team", EVERYBODY, team::list),
     page!("POST" "/team", CHARGE, team::invite),
     page!("GET" "/team/{id}", CHARGE, team::member),
@@ -175,6 +183,21 @@ pub const ENDPOINTS: &[Endpoint] = &[
     v3!("GET" "/v3/contacts/{id}/message-summary", v3::contacts::message_summary)
         .asks(Permission::ContactsRead),
 ];
+
+/// The routes of the API, for pages that tell of them.
+#[must_use]
+pub fn api_routes() -> &'static [ApiRoute] {
+    static ROUTES: LazyLock<Vec<ApiRoute>> = LazyLock::new(|| {
+        let guarded = ENDPOINTS.iter().filter(|endpoint| endpoint.access != Access::Open);
+        let route = |endpoint: &Endpoint| ApiRoute {
+            method: endpoint.method,
+            pattern: endpoint.pattern,
+            permission: endpoint.permission,
+        };
+        guarded.map(route).collect()
+    });
+    &ROUTES
+}
 
 /// What was found for a request.
 #[derive(Clone, Copy)]

@@ -14,17 +14,20 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use keyward_core::time::Moment;
 use ipnet::IpNet;
+use keyward_core::time::Moment;
+use keyward_store::requests::{FROM_BROWSER, NewRequest, OVER_PLAIN_HTTP};
+use keyward_tower::client_addr::came_by_https;
 use keyward_tower::{Answered, ApiError, Code, Observer, Passage, Peer, Surroundings};
 use percent_encoding::percent_decode_str;
 use tower_service::Service;
 
 use super::open;
-use super::routes::{Endpoint, Found, Handler};
+use super::routes::{Endpoint, Found, Handler, api_routes};
 use crate::app::{App, Chance, Clock};
 use crate::dashboard::{self, Arrival};
 use crate::observe::log::{Log, RequestLine};
+use crate::observe::records::Records;
 use crate::v3;
 
 /// Time and chance for the door.
@@ -47,15 +50,19 @@ impl Surroundings for Around {
     }
 }
 
-/// Writes a line for each answer.
-pub struct RequestLog(pub Log);
+/// Writes a line for each answer, and remembers those below `/v3`.
+pub struct RequestLog {
+    pub log: Log,
+    pub records: Records,
+}
 
 impl Observer<Found> for RequestLog {
     fn answered(&self, answered: &Answered<'_, Found>) {
         let known = answered.known.as_ref();
         let caller = answered.caller;
         let environment = caller.map(|c| c.environment()).or_else(|| known.map(|k| k.environment));
-        self.0.request(&RequestLine {
+        self.remember(answered);
+        self.log.request(&RequestLine {
             at: answered.at.wall,
             request_id: answered.request_id.as_str(),
             method: answered.method.map_or("-", known_method),
@@ -74,12 +81,52 @@ impl Observer<Found> for RequestLog {
     }
 }
 
-/// The method for the log. One that a stranger made up is not repeated.
-fn known_method(method: &http::Method) -> &str {
-    match method.as_str() {
-        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
-        _ => "other",
+impl RequestLog {
+    fn remember(&self, answered: &Answered<'_, Found>) {
+        let (known, caller) = (answered.known.as_ref(), answered.caller);
+        let is_guarded = answered.reason.is_some() || caller.is_some() || known.is_some();
+        if !is_guarded || !self.records.is_on() {
+            return;
+        }
+        let mut request_id = [0; 24];
+        let text = answered.request_id.as_str().as_bytes();
+        let length = text.len().min(request_id.len());
+        request_id[..length].copy_from_slice(&text[..length]);
+        let environment = caller.map(|c| c.environment()).or_else(|| known.map(|k| k.environment));
+        let limited = answered.allowance.filter(|_| answered.status.as_u16() == 429);
+        let mut flags = 0;
+        if answered.is_from_browser {
+            flags |= FROM_BROWSER;
+        }
+        if answered.is_over_plain_http {
+            flags |= OVER_PLAIN_HTTP;
+        }
+        self.records.push(NewRequest {
+            at: answered.at.wall,
+            request_id,
+            account: caller.map(|c| c.own_account()).or_else(|| known.map(|k| k.account)),
+            key: caller.map(|c| c.key()).or_else(|| known.map(|k| k.key)),
+            environment: environment.map(|environment| environment.as_str()),
+            method: answered.method.map_or("-", known_method),
+            route: answered.route.map_or("-", Found::pattern),
+            status: answered.status.as_u16(),
+            code: answered.code.map(Code::as_str),
+            reason: answered.reason,
+            limited: limited.map(|allowance| {
+                let left = i64::try_from(allowance.resets_in_millis).unwrap_or(0);
+                (allowance.limit, answered.at.wall + left)
+            }),
+            address: answered.client,
+            micros: u32::try_from(answered.micros).unwrap_or(u32::MAX),
+            flags,
+        });
     }
+}
+
+/// The method for the log. One that a stranger made up is not repeated.
+fn known_method(method: &http::Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| method == *known).unwrap_or("other")
 }
 
 /// An error and what is behind it.
@@ -143,10 +190,7 @@ impl Dispatch {
     /// What a trusted proxy says of the connection before it.
     fn came_by_https(&self, parts: &http::request::Parts) -> bool {
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
-        let is_trusted =
-            peer.is_some_and(|peer| self.trusted_proxies.iter().any(|net| net.contains(&peer)));
-        let mut said = parts.headers.get_all("x-forwarded-proto").iter();
-        is_trusted && said.next().is_some_and(|v| v == "https") && said.next().is_none()
+        peer.is_some_and(|peer| came_by_https(peer, &parts.headers, &self.trusted_proxies))
     }
 
     fn choose(
@@ -195,6 +239,7 @@ impl Dispatch {
                     parts,
                     body,
                     parameter,
+                    routes: api_routes(),
                     client: passage.client,
                 };
                 Ok(Box::pin(dashboard::answer(arrival, *entry, *handler)))

@@ -12,9 +12,11 @@ impl From<AppError> for ApiError {
                 Resource::Contact => Code::ContactNotFound,
                 Resource::Account => Code::CustomerNotFound,
                 Resource::User => Code::UserNotFound,
-                Resource::ApiKey | Resource::Session | Resource::Alert | Resource::Link => {
-                    Code::EndpointNotFound
-                }
+                Resource::ApiKey
+                | Resource::Session
+                | Resource::Alert
+                | Resource::Request
+                | Resource::Link => Code::EndpointNotFound,
             }),
             AppError::Taken(message) => Self::new(Code::AlreadyExists).saying(message),
             AppError::Invalid(faults) => {

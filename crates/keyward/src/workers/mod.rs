@@ -1,5 +1,8 @@
 //! What runs by itself beside the requests.
 
+pub mod alerts;
+pub mod records;
+
 use std::sync::Arc;
 use std::time::Duration;
 

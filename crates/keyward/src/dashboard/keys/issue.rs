@@ -167,7 +167,10 @@ fn read(filled: &Filled, now: UnixMillis, faults: &mut Faults) -> Asked {
             let known = filled.permissions.iter().filter_map(|text| text.parse().ok());
             let set: PermissionSet = known.collect();
             if set == PermissionSet::default() {
-                fault("permissions", String::from("must name at least one: tick what the key needs"));
+                fault(
+                    "permissions",
+                    String::from("must name at least one: tick what the key needs"),
+                );
             }
             set
         }
@@ -213,9 +216,7 @@ fn end_of_day(date: &str) -> Option<UnixMillis> {
 }
 
 fn wrong(faults: &Faults) -> Wrong {
-    let sentence = |field: &str| {
-        first(faults, field)
-    };
+    let sentence = |field: &str| first(faults, field);
     Wrong {
         name: sentence("name"),
         environment: sentence("environment"),
@@ -335,7 +336,8 @@ pub(super) fn issued_page(request: &Request, issued: &Issued, old: Option<Old>) 
         key: issued.key.reveal(),
         old,
         base: &request.site.base,
-        samples: samples::of(&call, &request.site.base),
+        // The first is curl, which stands above with the key filled in.
+        samples: samples::of(&call, &request.site.base).split_off(1),
     };
     Ok(html(StatusCode::CREATED, page.render()?))
 }

@@ -155,18 +155,17 @@ pub async fn list(request: Request) -> Page {
         .store
         .read(move |tx| {
             let page = key_list::page(tx, &query)?;
-            let sums = page.keys.iter().map(|key| usage::hours_of_key(tx, key.record.id, from_hour));
+            let sums =
+                page.keys.iter().map(|key| usage::hours_of_key(tx, key.record.id, from_hour));
             let sums = sums.collect::<Result<Vec<_>, _>>()?;
             Ok::<_, AppError>((page, sums, users::names_of(tx, person.account)?))
         })
         .await?;
     let names = Names::new(names);
     let rows = page.keys.into_iter().zip(sums);
-    let rows: Vec<Row> = rows
-        .map(|(listed, sums)| row(listed, &names, chart::spark(&sums, now), now))
-        .collect();
-    let is_filtered =
-        wanted.q.is_some() || wanted.environment.is_some() || wanted.status.is_some();
+    let rows: Vec<Row> =
+        rows.map(|(listed, sums)| row(listed, &names, chart::spark(&sums, now), now)).collect();
+    let is_filtered = wanted.q.is_some() || wanted.environment.is_some() || wanted.status.is_some();
     let first = u64::from((wanted.page - 1) * ROWS) + 1;
     let last = first + u64::try_from(rows.len()).unwrap_or(0) - 1;
     let sort = wanted.sort_text();
@@ -193,16 +192,16 @@ fn row(listed: Listed, names: &Names, spark: String, now: UnixMillis) -> Row {
     let Listed { record, status, is_shared } = listed;
     let (made_by, is_orphan) = names.of(&record.created.by);
     let until = match (status, record.rotated.as_ref(), record.expires_at) {
-        (ListStatus::Rotating, Some(rotation), _) => format!("until {}", show::time(rotation.until)),
+        (ListStatus::Rotating, Some(rotation), _) => {
+            format!("until {}", show::time(rotation.until))
+        }
         (ListStatus::Expiring | ListStatus::Expired, _, Some(at)) => show::ago(at, now),
         (ListStatus::Active, _, Some(at)) => format!("until {}", show::day(at)),
         (ListStatus::Active, _, None) => String::from("never expires"),
         _ => String::new(),
     };
     let (used_at, used_by) = match &record.last_used {
-        Some(used) => {
-            (show::ago(used.at, now), format!("{} · {}", used.address, used.client))
-        }
+        Some(used) => (show::ago(used.at, now), format!("{} · {}", used.address, used.client)),
         None => (String::from("never"), String::new()),
     };
     Row {

@@ -5,13 +5,11 @@ mod issue;
 mod list;
 mod show;
 
-pub use action::{
-    ask_revoke, ask_rotate, disable, enable, revoke, rotate, share, unshare,
-};
+pub use action::{ask_revoke, ask_rotate, disable, enable, revoke, rotate, share, unshare};
 pub use issue::{change, edit, issue, new};
 pub use list::list;
-pub use show::show;
 pub(super) use show::Usage;
+pub use show::show;
 
 use std::collections::HashMap;
 
@@ -81,7 +79,10 @@ fn asks_confirmation(request: &Request, environment: Environment) -> Result<bool
 }
 
 /// The key that a key replaced, if it replaced one.
-fn predecessor(tx: &mut Tx<'_>, id: KeyId) -> Result<Option<keyward_core::record::KeyRecord>, AppError> {
+fn predecessor(
+    tx: &mut Tx<'_>,
+    id: KeyId,
+) -> Result<Option<keyward_core::record::KeyRecord>, AppError> {
     Ok(keyward_store::keys::predecessor_of(tx, id)?)
 }
 

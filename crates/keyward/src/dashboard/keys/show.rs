@@ -155,7 +155,10 @@ pub async fn show(request: Request) -> Page {
         is_orphan: is_orphan && status != ListStatus::Revoked,
         marks: marks(&record, &names),
         used,
-        used_networks: networks.into_iter().map(|(text, _, last)| (text, show::ago(last, now))).collect(),
+        used_networks: networks
+            .into_iter()
+            .map(|(text, _, last)| (text, show::ago(last, now)))
+            .collect(),
         pair,
         concerns: concerns(&record, is_alive, is_orphan, now),
         may_change: person.role.manages_keys_of(record.environment),
@@ -224,7 +227,9 @@ fn concerns(record: &KeyRecord, is_alive: bool, is_orphan: bool, now: UnixMillis
     }
     let age = show::days(record.created.at, now);
     if age >= 90 {
-        concerns.push(format!("This key is {age} days old. Rotate it: the guide advises every 90 days."));
+        concerns.push(format!(
+            "This key is {age} days old. Rotate it: the guide advises every 90 days."
+        ));
     }
     if let Some(at) = record.expires_at
         && show::days(now, at) < 14

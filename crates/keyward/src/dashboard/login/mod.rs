@@ -159,9 +159,10 @@ pub async fn take_code(mut request: Request) -> Page {
         Err(AppError::NotFound(_)) => Err(Stop::To(String::from("/login?done=expired"))),
         Err(error) => {
             let (status, fault) = match error {
-                AppError::WrongCredentials => {
-                    (StatusCode::UNAUTHORIZED, String::from("This code is wrong, or was used already."))
-                }
+                AppError::WrongCredentials => (
+                    StatusCode::UNAUTHORIZED,
+                    String::from("This code is wrong, or was used already."),
+                ),
                 AppError::TooManyAttempts(seconds) => {
                     let fault = format!("Too many wrong codes. Try again in {}.", wait(seconds));
                     (StatusCode::TOO_MANY_REQUESTS, fault)
@@ -454,9 +455,15 @@ mod tests {
         for own in ["/keys", "/keys?page=2", "/requests/req_1"] {
             assert_eq!(own_place(own), Some(own));
         }
-        for other in
-            ["", "//evil.example", "https://evil.example", "/\\evil.example", "keys", "/\t/x", "/login"]
-        {
+        for other in [
+            "",
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "keys",
+            "/\t/x",
+            "/login",
+        ] {
             assert_eq!(own_place(other), None, "{other}");
         }
     }

@@ -58,8 +58,12 @@ const fn reason(outcome: Outcome) -> (&'static str, &'static str) {
         Outcome::Revoked => ("Key revoked", "Somebody still uses it: give them another one."),
         Outcome::Rotated => ("Key rotated away", "Put the new key in place where the old one is."),
         Outcome::Address => ("Address not allowed", "Check the key's allowed addresses."),
-        Outcome::Forbidden => ("Permission missing", "Give the key the permission, or another key."),
-        Outcome::Limited => ("Rate limit reached", "Spread the requests, or ask for a higher limit."),
+        Outcome::Forbidden => {
+            ("Permission missing", "Give the key the permission, or another key.")
+        }
+        Outcome::Limited => {
+            ("Rate limit reached", "Spread the requests, or ask for a higher limit.")
+        }
         Outcome::Missing => ("No key sent", "Send it as x-api-key."),
         Outcome::Malformed => ("Not the form of a key", "Check how the key is read and sent."),
         Outcome::Unknown => ("Unknown key", "Check that the key is one of this server's."),
@@ -92,8 +96,7 @@ fn concerned(
     todos: &mut Vec<Todo>,
 ) -> Result<(), AppError> {
     let only = person.role == Role::Developer;
-    let (keys, total) =
-        key_list::concerned(tx, person.account, concern, before, now, only, MOST)?;
+    let (keys, total) = key_list::concerned(tx, person.account, concern, before, now, only, MOST)?;
     let n_shown = u64::try_from(keys.len()).unwrap_or(0);
     for key in keys {
         let days = show::days(key.at, now);
@@ -105,9 +108,11 @@ fn concerned(
                 (format!("expires in {left}"), "/rotate", "Rotate")
             }
             Concern::Unused => (format!("was not used for {days} days"), "/revoke", "Revoke"),
-            Concern::Orphaned => {
-                (String::from("was made by somebody who is no longer a member"), "/rotate", "Rotate")
-            }
+            Concern::Orphaned => (
+                String::from("was made by somebody who is no longer a member"),
+                "/rotate",
+                "Rotate",
+            ),
         };
         let may = person.role.manages_keys_of(key.environment);
         todos.push(Todo {
@@ -139,7 +144,8 @@ fn exposed(
     let since = UnixMillis(now.0 - EXPOSED_DAYS * DAY_MILLIS);
     for exposure in requests::exposures_of(tx, person.account, since)?.into_iter().take(5) {
         let listed = key_list::find(tx, person.account, exposure.key, now)?;
-        let sees = |l: &key_list::Listed| person.role.sees_keys_of(l.record.environment, l.is_shared);
+        let sees =
+            |l: &key_list::Listed| person.role.sees_keys_of(l.record.environment, l.is_shared);
         let Some(listed) = listed.filter(sees) else { continue };
         let text = match exposure.kind.as_str() {
             "browser" => format!(

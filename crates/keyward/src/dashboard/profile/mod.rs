@@ -154,8 +154,7 @@ fn factor_page(request: &Request, offer: &Offer, wrong: Option<String>) -> Page 
     let qr = QRBuilder::new(offer.url.as_bytes())
         .build()
         .map_err(|error| AppError::internal(format!("{error:?}")))?;
-    let status =
-        if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let page = FactorPage {
         shell: Shell::new(request, "Second factor", "/profile"),
         qr: SvgBuilder::default().margin(2).to_str(&qr),

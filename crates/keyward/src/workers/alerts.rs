@@ -1,0 +1,55 @@
+//! Looks once a minute what people must be told, and sweeps what is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+
+use super::stopped;
+use crate::app::notices::{self, Tries};
+use crate::app::{App, AppError, alerts, sessions};
+use crate::observe::log::{Level, Log};
+
+/// How often it is looked.
+const CHECK_EVERY: Duration = Duration::from_secs(60);
+
+/// Raises alerts, ends them and mails them.
+pub struct AlertWorker {
+    app: Arc<App>,
+    tries: Mutex<Tries>,
+}
+
+impl AlertWorker {
+    #[must_use]
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app, tries: Mutex::default() }
+    }
+
+    /// Does one turn.
+    ///
+    /// # Errors
+    /// If the store does not answer or cannot write.
+    pub async fn check(&self) -> Result<(), AppError> {
+        let mut tries = self.tries.lock().await;
+        alerts::check(&self.app).await?;
+        notices::send(&self.app, &mut tries).await?;
+        sessions::sweep(&self.app).await
+    }
+}
+
+/// Checks until told to stop.
+pub async fn watch_alerts(worker: Arc<AlertWorker>, log: Log, mut stop: watch::Receiver<bool>) {
+    let mut is_failing = false;
+    while !stopped(&mut stop, CHECK_EVERY).await {
+        let result = tokio::select! {
+            result = worker.check() => result,
+            // A mail on its way must not hold up the end of the server.
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        if let (Err(error), false) = (&result, is_failing) {
+            let message = format!("alerts cannot be checked: {error}");
+            log.say(worker.app.clock.wall(), Level::Error, &message);
+        }
+        is_failing = result.is_err();
+    }
+}
