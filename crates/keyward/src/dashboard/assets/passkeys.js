@@ -53,13 +53,11 @@ const press = async (event) => {
 
 if (knows) {
   form.hidden = false;
+  document.querySelector('[data-passkey-missing]')?.remove();
   form.addEventListener('submit', press);
   addEventListener('pageshow', () => { form.elements.credential.value = ''; });
   // Offered with the names that the browser fills in, where it can.
   if ('offered' in form.dataset && (await Key.isConditionalMediationAvailable?.()) && !waiting) {
     ask('conditional').catch(() => {});
   }
-} else {
-  const missing = document.querySelector('[data-passkey-missing]');
-  if (missing) missing.hidden = false;
 }
