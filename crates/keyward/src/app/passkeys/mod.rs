@@ -158,7 +158,7 @@ pub async fn begin_adding(
     check_room(known.len())?;
     let user = &entered.user;
     let known = known.into_iter().filter(|passkey| passkey.host == place.host);
-    let known = known.map(|passkey| passkey.credential.into()).collect();
+    let known = known.map(|passkey| passkey.credential).collect();
     let handle = Uuid::from_bytes(*user.id.as_bytes());
     let begun =
         place.webauthn.start_passkey_registration(handle, &user.email, &user.name, Some(known));
