@@ -134,13 +134,16 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
                 say(Level::Info, &first_step(&data_dir));
                 if let Some((token, ends_at)) = accounts::setup_link(&server.app).await? {
                     let base = public_url.unwrap_or_else(|| format!("http://{}", server.address));
-                    // Not through the log, which may be kept: whoever has the link owns the server.
-                    output::note(&format!(
-                        "\nOr open this link in a browser. It works once, until {}:\n\n  \
-                         {base}/setup/{}\n",
-                        crate::when(ends_at),
-                        token.reveal()
-                    ));
+                    // The one secret that the log ever holds: it is how the owner gets in, works once,
+                    // and is dead as soon as there is an account.
+                    say(
+                        Level::Info,
+                        &format!(
+                            "or open {base}/setup/{} in a browser; the link works once, until {}",
+                            token.reveal(),
+                            crate::when(ends_at)
+                        ),
+                    );
                 }
             }
             Found { accounts, keys } => {

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
-        let texts = [0, 7, 999, 1000, 12_345, 1_234_567].map(number::<u64>);
+        let texts = [0, 7, 999, 1000, 12_345, 1_234_567].map(|n: u64| number(n));
         assert_eq!(texts, ["0", "7", "999", "1,000", "12,345", "1,234,567"]);
         assert_eq!(count(1, "key", "keys"), "1 key");
         assert_eq!(count(1200, "key", "keys"), "1,200 keys");

@@ -157,7 +157,7 @@ async fn every_code_has_its_page() {
     }
     let style = server.get("/errors/style.css").send().await;
     assert_eq!(style.header("content-type"), Some("text/css; charset=utf-8"));
-    assert_eq!(server.get("/").send().await.header("location"), Some("/docs"));
+    assert_eq!(server.get("/").send().await.header("location"), Some("/login"));
 }
 
 #[tokio::test]

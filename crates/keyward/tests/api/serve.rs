@@ -22,8 +22,10 @@ impl Served {
         let mut line = String::new();
         log.read_line(&mut line).expect("it writes text");
         let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
-        let address = address.unwrap_or_else(|| panic!("it says where it listens: {line}"));
-        Self { address: address.to_owned(), child, log }
+        // Why first: whatever happens next, the process ends with this.
+        let mut served = Self { address: String::new(), child, log };
+        served.address = address.unwrap_or_else(|| panic!("it says where: {line}")).to_owned();
+        served
     }
 
     fn call(&self, head: &str, body: &str) -> String {
@@ -63,6 +65,12 @@ fn it_says_where_it_listens_and_what_comes_next_and_stops_on_a_signal() {
     let mut line = String::new();
     served.log.read_line(&mut line).expect("it writes text");
     assert!(line.contains("there is no account yet") && line.contains("setup --account"), "{line}");
+    line.clear();
+    served.log.read_line(&mut line).expect("it writes text");
+    let link = line.split(&format!("http://{}", served.address)).nth(1).unwrap_or_default();
+    let link = link.split(' ').next().unwrap_or_default();
+    let page = served.call(&format!("GET {link} HTTP/1.1"), "");
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("Make the account"), "{page}");
     // A request in flight when the signal comes is answered.
     let mut stream = TcpStream::connect(&served.address).expect("it listens");
     let head = "GET /v3/me HTTP/1.1\r\nhost: x\r\n";
