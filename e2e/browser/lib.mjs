@@ -51,6 +51,11 @@ export const server = {
   /** Its address, such as http://127.0.0.1:40000. */
   base: '',
 
+  /** The same server by the name of this machine: passkeys know no IP addresses. */
+  get named() {
+    return this.base.replace('127.0.0.1', 'localhost');
+  },
+
   /**
    * Puts a new and empty server in place of this one. Its clock stands at 2024-01-01T00:00:00Z, or
    * at the Unix millisecond `begin`: `Date.now()` for a test that needs the same time as `cli`.
@@ -173,7 +178,7 @@ export class Test {
       const url = new URL(request.url());
       if (request.isNavigationRequest()) visited.add(request.url());
       const isInPage = ['about:', 'blob:', 'data:'].includes(url.protocol);
-      if (url.origin === server.base || isInPage) return;
+      if ([server.base, server.named].includes(url.origin) || isInPage) return;
       complain(`a request to a foreign host: ${request.method()} ${url}`);
     });
     context.on('response', (response) => {
