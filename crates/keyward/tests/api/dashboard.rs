@@ -37,8 +37,7 @@ async fn member_of(
     role: Role,
 ) -> UserId {
     let (app, email) = (server.app(), format!("{role}@example.com"));
-    let invited =
-        people::invite(app, &Actor::Operator, account, role.as_str(), &email, role).await;
+    let invited = people::invite(app, &Actor::Operator, account, role.as_str(), &email, role).await;
     let invited = invited.expect("it is new");
     let token = invited.token.reveal();
     let joined = people::take_link(app, LinkKind::Invitation, token, password(), &visitor()).await;
@@ -261,7 +260,8 @@ async fn every_page_is_served_under_a_strict_policy_and_kept_by_nobody() {
     let server = TestServer::start().await;
     member(&server, Role::Owner).await;
     let mut browser = Browser::signed_in(&server, Role::Owner).await;
-    for path in ["/overview", "/keys", "/keys/new", "/team", "/audit", "/profile", "/nothing", "/login"]
+    for path in
+        ["/overview", "/keys", "/keys/new", "/team", "/audit", "/profile", "/nothing", "/login"]
     {
         let reply = browser.get(path).await;
         let policy = reply.header("content-security-policy").unwrap_or_default();
@@ -419,7 +419,8 @@ async fn a_key_is_generated_shown_once_and_works() {
     let list = browser.get("/keys").await;
     assert!(list.body.contains("1–1 of 1 key"), "{}", list.body);
     let page = browser.get(&format!("/keys/{id}")).await;
-    for text in ["Production", "30 days", "Custom (1)", "127.0.0.0/8", "generated the key", "owner"] {
+    for text in ["Production", "30 days", "Custom (1)", "127.0.0.0/8", "generated the key", "owner"]
+    {
         assert!(page.body.contains(text), "{text}: {}", page.body);
     }
     server.running().flush_usage().await.expect("there is room");
@@ -632,9 +633,8 @@ async fn rules_of_the_team_hold() {
     assert_eq!(browser.post(&path, &give).await.status, 409, "an account has one owner");
     // Invited again: the old link is dead, the new one works once.
     let fields = [("name", "Grace"), ("email", "grace@example.com"), ("role", "developer")];
-    let link = |reply: &Reply| {
-        between(&reply.body, "http://localhost/invitations/", "<").to_owned()
-    };
+    let link =
+        |reply: &Reply| between(&reply.body, "http://localhost/invitations/", "<").to_owned();
     let first = link(&browser.post("/team", &fields).await);
     let second = link(&browser.post("/team", &fields).await);
     assert_ne!(first, second);
