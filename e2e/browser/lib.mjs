@@ -51,6 +51,11 @@ export const server = {
   /** Its address, such as http://127.0.0.1:40000. */
   base: '',
 
+  /** The same server by the name of this machine: passkeys know no IP addresses. */
+  get named() {
+    return this.base.replace('127.0.0.1', 'localhost');
+  },
+
   /**
    * Puts a new and empty server in place of this one. Its clock stands at 2024-01-01T00:00:00Z, or
    * at the Unix millisecond `begin`: `Date.now()` for a test that needs the same time as `cli`.
@@ -79,8 +84,11 @@ export const server = {
   /** Everything that was logged, up to the last answer. */
   log: () => ask('log'),
 
-  /** Writes down the usage of keys that was counted so far. */
-  flushUsage: () => ask('flush-usage'),
+  /** Writes down the usage and the requests of so far, and raises and ends alerts. */
+  flush: () => ask('flush'),
+
+  /** The path of a link with which the first account is made. */
+  setupLink: () => ask('setup-link'),
 
   /** The files of the data folder in which this text is. */
   dbGrep: (text) => ask('db-grep', text),
@@ -170,7 +178,7 @@ export class Test {
       const url = new URL(request.url());
       if (request.isNavigationRequest()) visited.add(request.url());
       const isInPage = ['about:', 'blob:', 'data:'].includes(url.protocol);
-      if (url.origin === server.base || isInPage) return;
+      if ([server.base, server.named].includes(url.origin) || isInPage) return;
       complain(`a request to a foreign host: ${request.method()} ${url}`);
     });
     context.on('response', (response) => {
@@ -232,14 +240,62 @@ export async function cookiesOf(page) {
   return cookies.map(({ name, value }) => `${name}=${value}`).join('; ');
 }
 
+export const PASSWORD = 'correct horse battery staple';
+const NAMES = { owner: 'Ada Lovelace', admin: 'Grace Hopper', developer: 'Linus Pauling', billing: 'Emmy Noether' };
+
+/** Signs in on the page where one signs in. */
+export async function signIn(page, email, password = PASSWORD) {
+  await page.goto('/login');
+  await page.getByLabel('E-mail address').fill(email);
+  await page.getByLabel('Password', { exact: true }).fill(password);
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+}
+
+/** Makes the account with its owner, on the command line. */
+async function setUp() {
+  const { out } = await server.cli(['users', 'list', '--json']);
+  if (out.includes('owner@example.com')) return;
+  const ended = await server.cli(
+    ['setup', '--account', 'Acme', '--owner-name', NAMES.owner, '--owner-email', 'owner@example.com', '--password-stdin'],
+    { stdin: `${PASSWORD}\n` },
+  );
+  assert.equal(ended.code, 0, ended.err);
+}
+
 /**
- * The page of a visitor who is signed in as `who`; null is a visitor who is not signed in.
- *
- * There is no page to sign in on yet, so there is nobody else.
+ * The page of a visitor who is signed in as `who`: owner, admin, developer or billing; null is a
+ * visitor who is not signed in. Members are `owner@example.com` and so on.
  */
-export async function as(t, who) {
-  assert.equal(who, null, 'there is no page to sign in on yet');
-  return t.visitor();
+export async function as(t, who, options = {}) {
+  const page = await t.visitor(options);
+  if (who === null) return page;
+  await setUp();
+  const email = `${who}@example.com`;
+  const members = await server.cliJson(['users', 'list']);
+  if (!members.some((member) => member.email === email)) {
+    const invited = await server.cliJson(['users', 'invite', '--name', NAMES[who], '--email', email, '--role', who]);
+    await page.goto(new URL(invited.url).pathname);
+    await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+    await page.getByRole('button', { name: 'Join' }).click();
+  } else {
+    await signIn(page, email);
+  }
+  await page.waitForURL('**/overview');
+  return page;
+}
+
+/** Generates a key on its page, from where the list of keys is. Gives the key and its identifier. */
+export async function generate(page, name, { environment = 'Production', access = null, expiry = null } = {}) {
+  await page.goto('/keys/new');
+  await page.getByLabel('Name').fill(name);
+  await page.getByRole('radio', { name: environment }).check();
+  if (access) await page.getByRole('radio', { name: access }).check();
+  if (expiry) await page.getByRole('radio', { name: expiry }).check();
+  await page.getByRole('button', { name: 'Generate New API Key' }).click();
+  await page.getByRole('heading', { name: 'Your new API key' }).waitFor();
+  const key = await page.locator('#key').innerText();
+  const link = await page.getByRole('link', { name: 'I have copied it' }).getAttribute('href');
+  return { key, id: link.split('/').pop() };
 }
 
 // Checks

@@ -82,4 +82,6 @@ ids! {
     SessionId
     /// An alert.
     AlertId
+    /// A passkey of a member. Safe to show; what the browser knows it by is another.
+    PasskeyId
 }

@@ -1,6 +1,6 @@
 //! Alerts: the rules of an account, what was raised by them, and what became of it.
 
-use keyward_core::account::words;
+use keyward_core::account::{AccountState, words};
 use keyward_core::id::{AccountId, AlertId, KeyId};
 use keyward_core::time::UnixMillis;
 
@@ -185,17 +185,132 @@ pub fn snooze(tx: &mut Tx<'_>, id: AlertId, until: UnixMillis) -> Result<(), Sto
     Ok(())
 }
 
-/// Open alerts that are neither mailed nor snoozed, oldest first.
+/// Says it in other words: how many there are has changed.
 ///
 /// # Errors
 /// What the engine reports.
-pub fn unmailed(tx: &mut Tx<'_>, now: UnixMillis) -> Result<Vec<Alert>, StoreError> {
+pub fn reword(tx: &mut Tx<'_>, id: AlertId, text: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE alerts SET text = ?2 WHERE id = ?1 AND ended_at IS NULL";
+    tx.execute(sql, &[id.as_bytes().into(), text.into()])?;
+    Ok(())
+}
+
+/// True if an account had an alert of a kind raised since a time, whatever became of it.
+///
+/// # Errors
+/// What the engine reports.
+pub fn was_raised_since(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    kind: AlertKind,
+    since: UnixMillis,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM alerts WHERE account = (SELECT number FROM accounts WHERE id = ?1)
+                   AND kind = ?2 AND raised_at >= ?3 LIMIT 1";
+    let parameters = [account.as_bytes().into(), kind.as_str().into(), since.into()];
+    Ok(tx.query_one(sql, &parameters, |_| Ok(()))?.is_some())
+}
+
+/// Open alerts of an account about keys that are revoked.
+///
+/// # Errors
+/// What the engine reports.
+pub fn of_revoked_keys(tx: &mut Tx<'_>, account: AccountId) -> Result<Vec<AlertId>, StoreError> {
+    tx.query(
+        "SELECT l.id FROM alerts l JOIN keys k ON k.id = l.key
+         WHERE l.account = (SELECT number FROM accounts WHERE id = ?1)
+             AND l.ended_at IS NULL AND k.revoked_at IS NOT NULL",
+        &[account.as_bytes().into()],
+        |row| Ok(AlertId::from_bytes(row.bytes(0)?)),
+    )
+}
+
+/// The smallest and the largest number that any account gave a rule.
+///
+/// # Errors
+/// What the engine reports.
+pub fn thresholds(tx: &mut Tx<'_>, kind: AlertKind) -> Result<Option<(i64, i64)>, StoreError> {
+    let sql = "SELECT min(threshold), max(threshold) FROM alert_rules WHERE kind = ?1";
+    let found = tx.query_one(sql, &[kind.as_str().into()], |row| {
+        Ok(row.maybe_int(0)?.zip(row.maybe_int(1)?))
+    })?;
+    Ok(found.flatten())
+}
+
+/// What makes it worth looking at an account.
+#[derive(Clone, Copy, Debug)]
+pub struct Horizon {
+    /// A key was made at or before this time,
+    pub made_before: UnixMillis,
+    /// or expires between these,
+    pub expires_from: UnixMillis,
+    pub expires_to: UnixMillis,
+    /// or was exposed since this time,
+    pub exposed_since: UnixMillis,
+    /// or there were requests in this hour. Open alerts make it so as well.
+    pub hour: i64,
+}
+
+/// The accounts that are worth looking at, in the order in which they were made.
+///
+/// # Errors
+/// What the engine reports.
+pub fn accounts_within(
+    tx: &mut Tx<'_>,
+    horizon: &Horizon,
+) -> Result<Vec<(AccountId, AccountState)>, StoreError> {
+    tx.query(
+        "SELECT a.id, a.state FROM accounts a
+         WHERE a.number IN (SELECT account FROM alerts WHERE ended_at IS NULL)
+             OR a.number IN (SELECT account FROM keys
+                 WHERE revoked_at IS NULL AND disabled_at IS NULL AND grace_ends_at IS NULL
+                     AND coalesce(expires_at, ?2) >= ?2 AND (created_at <= ?1 OR expires_at <= ?3))
+             OR a.number IN (SELECT k.account FROM key_exposures e JOIN keys k ON k.number = e.key
+                 WHERE e.last_at >= ?4)
+             OR EXISTS (SELECT 1 FROM account_hours h WHERE h.account = a.number AND h.hour = ?5)
+         ORDER BY a.number",
+        &[
+            horizon.made_before.into(),
+            horizon.expires_from.into(),
+            horizon.expires_to.into(),
+            horizon.exposed_since.into(),
+            horizon.hour.into(),
+        ],
+        |row| Ok((AccountId::from_bytes(row.bytes(0)?), row.word(1, AccountState::from_text)?)),
+    )
+}
+
+/// Accounts that are not suspended and have open alerts that are neither mailed nor snoozed, in the
+/// order in which they were made.
+///
+/// # Errors
+/// What the engine reports.
+pub fn accounts_to_mail(tx: &mut Tx<'_>, now: UnixMillis) -> Result<Vec<AccountId>, StoreError> {
+    tx.query(
+        "SELECT a.id FROM accounts a WHERE a.state <> 'suspended' AND EXISTS (
+             SELECT 1 FROM alerts l WHERE l.account = a.number AND l.ended_at IS NULL
+                 AND l.mailed_at IS NULL AND l.to_mail = 1 AND coalesce(l.snoozed_until, 0) <= ?1)
+         ORDER BY a.number",
+        &[now.into()],
+        |row| Ok(AccountId::from_bytes(row.bytes(0)?)),
+    )
+}
+
+/// Open alerts of an account that are neither mailed nor snoozed, oldest first.
+///
+/// # Errors
+/// What the engine reports.
+pub fn unmailed(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    now: UnixMillis,
+) -> Result<Vec<Alert>, StoreError> {
     tx.query(
         select!(
-            "WHERE l.ended_at IS NULL AND l.mailed_at IS NULL AND l.to_mail = 1
-             AND coalesce(l.snoozed_until, 0) <= ?1 ORDER BY l.number LIMIT 100"
+            "WHERE a.id = ?1 AND l.ended_at IS NULL AND l.mailed_at IS NULL AND l.to_mail = 1
+                 AND coalesce(l.snoozed_until, 0) <= ?2 ORDER BY l.number LIMIT 1000"
         ),
-        &[now.into()],
+        &[account.as_bytes().into(), now.into()],
         alert,
     )
 }

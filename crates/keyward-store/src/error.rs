@@ -11,6 +11,7 @@ pub enum Constraint {
     AccountName,
     ContactNumber,
     KeyDigest,
+    PasskeyCredential,
     UserEmail,
     Other,
 }
@@ -82,6 +83,7 @@ fn constraint(message: &str) -> Constraint {
         ("accounts.name", Constraint::AccountName),
         ("contacts.format_e164", Constraint::ContactNumber),
         ("keys.digest", Constraint::KeyDigest),
+        ("passkeys.credential", Constraint::PasskeyCredential),
         ("users.email", Constraint::UserEmail),
     ];
     let found = known.into_iter().find(|(columns, _)| message.contains(columns));

@@ -241,13 +241,24 @@ pub fn concerned(
     );
     let shared: [Value<'_>; 4] =
         [account.as_bytes().into(), now.into(), before.into(), only_test_or_shared.into()];
-    let total = tx.query_one(&format!("SELECT count(*) {matching}"), &shared, |row| row.int(0))?;
+    first_and_total(tx, at, &matching, &shared, most)
+}
+
+/// The first keys that match, by a time and then by number, and how many match.
+fn first_and_total(
+    tx: &mut Tx<'_>,
+    at: &str,
+    matching: &str,
+    parameters: &[Value<'_>],
+    most: u32,
+) -> Result<(Vec<Concerned>, u64), StoreError> {
     let sql = format!(
-        "SELECT k.id, k.name, k.environment, k.hint, {at} {matching} ORDER BY 5, k.number LIMIT ?5"
+        "SELECT k.id, k.name, k.environment, k.hint, {at} {matching}
+         ORDER BY 5, k.number LIMIT ?{}",
+        parameters.len() + 1
     );
-    let mut parameters = shared.to_vec();
-    parameters.push(most.into());
-    let keys = tx.query(&sql, &parameters, |row| {
+    let with_most = [parameters, &[most.into()]].concat();
+    let keys = tx.query(&sql, &with_most, |row| {
         Ok(Concerned {
             key: KeyId::from_bytes(row.bytes(0)?),
             name: row.text(1)?.to_owned(),
@@ -256,10 +267,18 @@ pub fn concerned(
             at: row.at(4)?,
         })
     })?;
+    let n_found = u64::try_from(keys.len()).unwrap_or(0);
+    // Why: where not all places are taken there is nothing left to count.
+    if n_found < u64::from(most) {
+        return Ok((keys, n_found));
+    }
+    let sql = format!("SELECT count(*) {matching}");
+    let total = tx.query_one(&sql, parameters, |row| row.int(0))?;
     Ok((keys, total.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)))
 }
 
-/// Keys that expired since a time although they were in use until then.
+/// Keys that expired since a time although they were in use until then. Gives at most `most` of them,
+/// the first to expire first, and how many there are.
 ///
 /// # Errors
 /// What the engine reports.
@@ -269,25 +288,38 @@ pub fn expired_in_use(
     since: UnixMillis,
     now: UnixMillis,
     most: u32,
-) -> Result<Vec<Concerned>, StoreError> {
-    let sql = format!(
-        "SELECT k.id, k.name, k.environment, k.hint, k.expires_at FROM keys k
-         WHERE k.account = (SELECT number FROM accounts WHERE id = ?1) AND k.expires_at > ?3
-             AND {STATUS} = 'expired' AND k.last_used_at >= k.expires_at - ?4
-         ORDER BY k.expires_at LIMIT ?5"
+) -> Result<(Vec<Concerned>, u64), StoreError> {
+    let matching = format!(
+        "FROM keys k WHERE k.account = (SELECT number FROM accounts WHERE id = ?1)
+             AND k.expires_at > ?3 AND {STATUS} = 'expired'
+             AND k.last_used_at >= k.expires_at - ?4"
     );
     let in_use = 30 * DAY_MILLIS;
-    let parameters =
-        [account.as_bytes().into(), now.into(), since.into(), in_use.into(), most.into()];
-    tx.query(&sql, &parameters, |row| {
-        Ok(Concerned {
-            key: KeyId::from_bytes(row.bytes(0)?),
-            name: row.text(1)?.to_owned(),
-            environment: row.word(2, Environment::from_text)?,
-            hint: row.text(3)?.to_owned(),
-            at: row.at(4)?,
-        })
-    })
+    let parameters = [account.as_bytes().into(), now.into(), since.into(), in_use.into()];
+    first_and_total(tx, "k.expires_at", &matching, &parameters, most)
+}
+
+/// Working keys that were exposed in a way since a time. Gives at most `most` of them with when it was
+/// first seen, the first first, and how many there are.
+///
+/// # Errors
+/// What the engine reports.
+pub fn exposed(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    kind: &str,
+    since: UnixMillis,
+    now: UnixMillis,
+    most: u32,
+) -> Result<(Vec<Concerned>, u64), StoreError> {
+    let matching = format!(
+        "FROM keys k JOIN key_exposures e ON e.key = k.number
+         WHERE k.account = (SELECT number FROM accounts WHERE id = ?1)
+             AND e.kind = ?3 AND e.last_at >= ?4
+             AND {STATUS} IN ('active', 'expiring', 'rotating')"
+    );
+    let parameters = [account.as_bytes().into(), now.into(), kind.into(), since.into()];
+    first_and_total(tx, "e.first_at", &matching, &parameters, most)
 }
 
 /// Working keys that a member made.

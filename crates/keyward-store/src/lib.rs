@@ -18,6 +18,7 @@ mod files;
 pub mod key_list;
 pub mod keys;
 mod migrate;
+pub mod passkeys;
 pub mod requests;
 pub mod sessions;
 mod tx;

@@ -139,7 +139,7 @@ pub fn owner_of(tx: &mut Tx<'_>, account: AccountId) -> Result<Option<User>, Sto
     tx.query_one(sql, &[account.as_bytes().into()], user)
 }
 
-/// Removes a member with the sessions, links and codes; the name is kept for what the member made.
+/// Removes a member with the sessions, links, codes and passkeys; the name is kept for what the member made.
 ///
 /// # Errors
 /// What the engine reports.
@@ -153,6 +153,7 @@ pub fn remove(tx: &mut Tx<'_>, id: UserId, at: UnixMillis) -> Result<(), StoreEr
         "DELETE FROM sessions WHERE user = ?1",
         "DELETE FROM links WHERE user = ?1",
         "DELETE FROM recovery_codes WHERE user = ?1",
+        "DELETE FROM passkeys WHERE user = ?1",
         "DELETE FROM users WHERE id = ?1",
     ] {
         tx.execute(sql, &[id.as_bytes().into()])?;

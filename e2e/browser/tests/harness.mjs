@@ -88,7 +88,7 @@ export async function the_real_program_works_on_the_servers_data({ server }) {
   assert.equal((await server.send('GET', '/v3/me', { headers })).status, 200);
   await server.restart();
   assert.equal((await server.send('GET', '/v3/me', { headers })).status, 200);
-  await server.flushUsage();
+  await server.flush();
   assert.match(await server.log(), /"route":"\/v3\/me","status":200/);
   assert.deepEqual(await server.dbGrep(key), []);
   assert.notDeepEqual(await server.dbGrep('billing job'), []);

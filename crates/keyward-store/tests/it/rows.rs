@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 
 use keyward_core::account::{AccountKind, AccountState, Environment, RateClass};
-use keyward_core::id::UserId;
+use keyward_core::id::{PasskeyId, UserId};
 use keyward_core::record::{KeyRecord, LastUse, Mark};
 use keyward_core::role::{Role, UserStatus};
 use keyward_core::time::UnixMillis;
 use keyward_core::usage::Outcome;
 use keyward_store::contacts::{self, Contact, ContactFilter, Scope};
 use keyward_store::keys::KeyFilter;
+use keyward_store::passkeys::{self, StoredPasskey};
 use keyward_store::usage::{self, UsageRow};
 use keyward_store::users::{self, User};
-use keyward_store::{Constraint, StoreError, accounts, changes, keys};
+use keyward_store::{Constraint, StoreError, Tx, accounts, changes, keys};
 use proptest::prelude::*;
 
 use crate::world::{SCOPE, World, account, contact, key};
@@ -66,6 +67,52 @@ fn a_user_comes_out_as_it_went_in_and_its_hash_is_not_shown() {
         User { id: UserId::from_bytes([8; 16]), email: String::from("ADA@example.com"), ..owner };
     let refused = world.write(move |tx| users::insert(tx, &same));
     assert_eq!(refused, Err(StoreError::Conflict(Constraint::UserEmail)));
+}
+
+#[test]
+fn a_passkey_comes_out_as_it_went_in_and_goes_with_its_member() {
+    let world = World::with_account();
+    let (ada, bob) = (UserId::from_bytes([9; 16]), UserId::from_bytes([8; 16]));
+    let first = StoredPasskey {
+        id: PasskeyId::from_bytes([1; 16]),
+        user: ada,
+        credential: vec![1, 2, 3],
+        host: String::from("keys.example.com"),
+        name: String::from("Laptop"),
+        public_key: String::from("{}"),
+        added_at: UnixMillis(5),
+        used_at: None,
+    };
+    let second = StoredPasskey {
+        id: PasskeyId::from_bytes([2; 16]),
+        credential: vec![4],
+        added_at: UnixMillis(6),
+        ..first.clone()
+    };
+    let both = [second.clone(), first.clone()];
+    world
+        .write(move |tx| both.iter().try_for_each(|passkey| passkeys::insert(tx, passkey)))
+        .expect("they are new");
+    assert_eq!(world.read(move |tx| passkeys::of_user(tx, ada)), [first.clone(), second]);
+    let id = first.id;
+    assert_eq!(world.read(move |tx| passkeys::find(tx, bob, id)), None, "another's");
+    let same = StoredPasskey { id: PasskeyId::from_bytes([3; 16]), user: bob, ..first.clone() };
+    let refused = world.write(move |tx| passkeys::insert(tx, &same));
+    assert_eq!(refused, Err(StoreError::Conflict(Constraint::PasskeyCredential)));
+    let used = StoredPasskey {
+        name: String::from("Desk"),
+        public_key: String::from("{1}"),
+        used_at: Some(UnixMillis(7)),
+        ..first
+    };
+    let changed = used.clone();
+    world.write(move |tx| passkeys::put(tx, &changed)).expect("it is there");
+    let find = move |tx: &mut Tx<'_>| passkeys::find_by_credential(tx, &[1, 2, 3]);
+    assert_eq!(world.read(find), Some(used));
+    world.write(move |tx| passkeys::remove(tx, id)).expect("it is there");
+    assert_eq!(world.read(find), None);
+    world.write(move |tx| users::remove(tx, ada, UnixMillis(8))).expect("it runs");
+    assert_eq!(world.read(move |tx| passkeys::of_user(tx, ada)), []);
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub enum Resource {
     Request,
     /// A link that works once: setup, invitation, reset.
     Link,
+    Passkey,
+    /// What a passkey is asked to sign.
+    Challenge,
 }
 
 impl Resource {
@@ -33,6 +36,8 @@ impl Resource {
             Self::Alert => "alert",
             Self::Request => "request",
             Self::Link => "link",
+            Self::Passkey => "passkey",
+            Self::Challenge => "challenge",
         }
     }
 }

@@ -13,10 +13,13 @@ pub mod contacts;
 pub mod error;
 pub mod explain;
 pub mod factors;
+pub mod findings;
 pub mod import;
 pub mod keys;
 pub mod notices;
 pub mod once;
+#[cfg(feature = "passkeys")]
+pub mod passkeys;
 pub mod passwords;
 pub mod people;
 pub mod phone;
@@ -56,6 +59,8 @@ pub struct App {
     pub reach: Reach,
     pub passwords: passwords::Passwords,
     pub throttle: throttle::Throttle,
+    #[cfg(feature = "passkeys")]
+    pub passkeys: passkeys::Passkeys,
     pub once: once::Once,
     pub vault: vault::Vault,
     /// Without it no mail is sent.
@@ -89,6 +94,8 @@ impl App {
             reach,
             passwords: passwords::Passwords::default(),
             throttle: throttle::Throttle::default(),
+            #[cfg(feature = "passkeys")]
+            passkeys: passkeys::Passkeys::default(),
             once: once::Once::default(),
             vault: vault::Vault::new(data_dir),
             mailer: None,
@@ -107,6 +114,9 @@ impl App {
         new_session_id -> SessionId;
         new_user_id -> UserId;
     }
+
+    #[cfg(feature = "passkeys")]
+    new_ids! { new_passkey_id -> keyward_core::id::PasskeyId; }
 
     /// Puts what was just committed in force. To be awaited before anything is acknowledged.
     pub(crate) async fn put_in_force(&self) -> Result<(), AppError> {

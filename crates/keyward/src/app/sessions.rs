@@ -13,7 +13,7 @@ use keyward_core::time::{HOUR_MILLIS, UnixMillis};
 use keyward_store::sessions::{self, Session};
 use keyward_store::users::{self, User};
 use keyward_store::{Tx, accounts, audit as audit_rows};
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::actor::Person;
@@ -135,11 +135,12 @@ pub(crate) async fn begin(
     let token = Token::new();
     let new = new_session(app, &token, user, visitor, is_half);
     let address = visitor.address;
-    app.store.write(move |tx| put(tx, &new, address)).await?;
+    let details = json!({ "agent": new.agent });
+    app.store.write(move |tx| put(tx, &new, address, details)).await?;
     Ok(token)
 }
 
-fn new_session(
+pub(super) fn new_session(
     app: &App,
     token: &Token,
     user: UserId,
@@ -160,7 +161,13 @@ fn new_session(
     }
 }
 
-fn put(tx: &mut Tx<'_>, session: &Session, address: IpAddr) -> Result<(), AppError> {
+/// Adds a session; `details` tell in the trail how it began.
+pub(super) fn put(
+    tx: &mut Tx<'_>,
+    session: &Session,
+    address: IpAddr,
+    details: Value,
+) -> Result<(), AppError> {
     sessions::insert(tx, session)?;
     if session.is_half {
         return Ok(());
@@ -174,7 +181,7 @@ fn put(tx: &mut Tx<'_>, session: &Session, address: IpAddr) -> Result<(), AppErr
         action: STARTED,
         target: user_target(user.id),
         label: &user.name,
-        details: json!({ "agent": session.agent }),
+        details,
     };
     Ok(trail.append(tx)?)
 }
@@ -210,7 +217,8 @@ pub async fn take_code(
             if !sessions::end(tx, &digest)? {
                 return Err(AppError::NotFound(Resource::Session));
             }
-            put(tx, &new, address)
+            let details = json!({ "agent": new.agent });
+            put(tx, &new, address, details)
         })
         .await?;
     Ok(token)

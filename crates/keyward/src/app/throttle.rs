@@ -52,7 +52,7 @@ fn subject(kind: &str, parts: [&str; 2]) -> [u8; 16] {
 }
 
 /// Who has a network of version 6 has more addresses in it than there are grains of sand.
-fn place(address: IpAddr) -> String {
+pub(super) fn place(address: IpAddr) -> String {
     match address {
         IpAddr::V4(_) => address.to_string(),
         IpAddr::V6(v6) => format!("{:x?}", &v6.octets()[..8]),

@@ -11,13 +11,16 @@ use super::{Page, Request, Stop};
 
 const STYLE: &str = include_str!("assets/style.css");
 const SCRIPT: &str = include_str!("assets/app.js");
+/// Nothing without the feature.
+const PASSKEYS: &str =
+    if cfg!(feature = "passkeys") { include_str!("assets/passkeys.js") } else { "" };
 const ICON: &str = include_str!("assets/icon.svg");
 
 /// Eight characters that change whenever a file does: it may be kept for ever under its address.
 pub(super) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         let mut sha = Sha256::new();
-        [STYLE, SCRIPT, ICON].iter().for_each(|text| sha.update(text.as_bytes()));
+        [STYLE, SCRIPT, PASSKEYS, ICON].iter().for_each(|text| sha.update(text.as_bytes()));
         sha.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     });
     &VERSION
@@ -31,6 +34,7 @@ pub async fn file(request: Request) -> Page {
     let (content_type, text) = match request.parameter.as_deref() {
         Some("style.css") => ("text/css; charset=utf-8", STYLE),
         Some("app.js") => ("text/javascript; charset=utf-8", SCRIPT),
+        Some("passkeys.js") if !PASSKEYS.is_empty() => ("text/javascript; charset=utf-8", PASSKEYS),
         Some("icon.svg") => ("image/svg+xml", ICON),
         _ => return Err(Stop::Bad(StatusCode::NOT_FOUND, "There is no such file.")),
     };

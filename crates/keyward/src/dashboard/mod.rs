@@ -16,6 +16,7 @@ pub mod alerts;
 pub mod keys;
 pub mod login;
 pub mod overview;
+pub mod passkeys;
 pub mod profile;
 pub mod requests;
 pub mod team;

@@ -13,6 +13,8 @@ use keyward_core::permission::Permission;
 use keyward_tower::{Access, Routes};
 
 use super::{open, pages};
+#[cfg(feature = "passkeys")]
+use crate::dashboard::passkeys;
 use crate::dashboard::{
     self, ApiRoute, CHARGE, EVERYBODY, Entry, Paging, WORKERS, alerts, assets, keys, login,
     overview, profile, requests, team, trail,
@@ -125,6 +127,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     page!("POST" "/login", Entry::Anyone, login::sign_in),
     page!("GET" "/login/code", Entry::Anyone, login::code),
     page!("POST" "/login/code", Entry::Anyone, login::take_code),
+    #[cfg(feature = "passkeys")]
+    page!("POST" "/login/passkey", Entry::Anyone, passkeys::sign_in),
     page!("POST" "/logout", Entry::Anyone, login::sign_out),
     page!("GET" "/forgot", Entry::Anyone, login::forgot),
     page!("POST" "/forgot", Entry::Anyone, login::send_reset),
@@ -172,6 +176,18 @@ pub const ENDPOINTS: &[Endpoint] = &[
     page!("POST" "/profile/second-factor/on", EVERYBODY, profile::switch_on),
     page!("POST" "/profile/second-factor/off", EVERYBODY, profile::switch_off),
     page!("POST" "/profile/second-factor/codes", EVERYBODY, profile::renew_codes),
+    #[cfg(feature = "passkeys")]
+    page!("GET" "/profile/passkeys/new", EVERYBODY, passkeys::ask),
+    #[cfg(feature = "passkeys")]
+    page!("POST" "/profile/passkeys/new", EVERYBODY, passkeys::begin),
+    #[cfg(feature = "passkeys")]
+    page!("POST" "/profile/passkeys", EVERYBODY, passkeys::add),
+    #[cfg(feature = "passkeys")]
+    page!("GET" "/profile/passkeys/{id}", EVERYBODY, passkeys::show),
+    #[cfg(feature = "passkeys")]
+    page!("POST" "/profile/passkeys/{id}/name", EVERYBODY, passkeys::rename),
+    #[cfg(feature = "passkeys")]
+    page!("POST" "/profile/passkeys/{id}/remove", EVERYBODY, passkeys::remove),
     page!("POST" "/profile/sessions/{id}/end", EVERYBODY, profile::end_session),
     page!("POST" "/profile/sessions/end-others", EVERYBODY, profile::end_others),
     v3!("GET" "/v3/me", v3::me::show).exempt_from_account_state(),

@@ -16,7 +16,9 @@ impl From<AppError> for ApiError {
                 | Resource::Session
                 | Resource::Alert
                 | Resource::Request
-                | Resource::Link => Code::EndpointNotFound,
+                | Resource::Link
+                | Resource::Passkey
+                | Resource::Challenge => Code::EndpointNotFound,
             }),
             AppError::Taken(message) => Self::new(Code::AlreadyExists).saying(message),
             AppError::Invalid(faults) => {

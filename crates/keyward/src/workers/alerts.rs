@@ -3,26 +3,37 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyward_core::time::{HOUR_MILLIS, Ticks};
 use tokio::sync::{Mutex, watch};
 
 use super::stopped;
 use crate::app::notices::{self, Tries};
-use crate::app::{App, AppError, alerts, sessions};
+use crate::app::{App, AppError, alerts, findings, sessions};
 use crate::observe::log::{Level, Log};
 
 /// How often it is looked.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
 
+/// What is over is swept this often.
+const SWEEP_EVERY_MILLIS: u64 = HOUR_MILLIS.unsigned_abs();
+
 /// Raises alerts, ends them and mails them.
 pub struct AlertWorker {
     app: Arc<App>,
-    tries: Mutex<Tries>,
+    /// Held for a whole turn, so that nobody is told twice.
+    turn: Mutex<Turn>,
+}
+
+#[derive(Default)]
+struct Turn {
+    tries: Tries,
+    swept_at: Option<Ticks>,
 }
 
 impl AlertWorker {
     #[must_use]
     pub fn new(app: Arc<App>) -> Self {
-        Self { app, tries: Mutex::default() }
+        Self { app, turn: Mutex::default() }
     }
 
     /// Does one turn.
@@ -30,10 +41,16 @@ impl AlertWorker {
     /// # Errors
     /// If the store does not answer or cannot write.
     pub async fn check(&self) -> Result<(), AppError> {
-        let mut tries = self.tries.lock().await;
-        alerts::check(&self.app).await?;
-        notices::send(&self.app, &mut tries).await?;
-        sessions::sweep(&self.app).await
+        let mut turn = self.turn.lock().await;
+        findings::check(&self.app).await?;
+        notices::send(&self.app, &mut turn.tries).await?;
+        let ticks = self.app.clock.now().ticks;
+        if turn.swept_at.is_none_or(|at| ticks.0.saturating_sub(at.0) >= SWEEP_EVERY_MILLIS) {
+            alerts::forget(&self.app).await?;
+            sessions::sweep(&self.app).await?;
+            turn.swept_at = Some(ticks);
+        }
+        Ok(())
     }
 }
 

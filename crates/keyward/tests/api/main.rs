@@ -1,8 +1,12 @@
 //! The contract, through a real port and a real database. A file a subject.
 
+#[path = "../support/smtp.rs"]
+#[expect(dead_code, reason = "each test binary uses its own part of the harness")]
+mod smtp;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
 mod auth;
 mod cli;
 mod contacts;

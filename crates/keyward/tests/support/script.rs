@@ -9,7 +9,8 @@
 //! - `advance 1000`: moves the clock by that many milliseconds.
 //! - `cli {"arguments": ["keys", "list"], "stdin": ""}`: runs the real program on its data folder, by
 //!   the system's clock; gives `code`, `out` and `err`.
-//! - `log`: what was logged. `flush-usage`: writes down the usage that was counted.
+//! - `log`: what was logged. `flush`: writes down usage and requests, and raises what is due.
+//! - `setup-link`: a link with which the first account is made.
 //! - `db-grep "text"`: the files of the data folder in which these bytes are.
 
 use std::path::{Path, PathBuf};
@@ -94,9 +95,18 @@ impl World {
                 cli(self.server().data_dir(), arguments, stdin).await
             }
             "log" => Value::from(self.server().log_so_far().await),
-            "flush-usage" => {
-                self.server().running().flush_usage().await.expect("the store writes");
+            "flush" => {
+                let running = self.server().running();
+                running.flush_usage().await.expect("the store writes");
+                running.flush_records().await.expect("the store writes");
+                running.check_alerts().await.expect("the store writes");
                 Value::Null
+            }
+            "setup-link" => {
+                let app = self.server().app();
+                let link = keyward::app::accounts::setup_link(app).await.expect("it answers");
+                let token = link.map(|(token, _)| token.reveal().to_owned());
+                json!(token.map(|token| format!("/setup/{token}")))
             }
             "db-grep" => {
                 let wanted = argument.as_str().expect("a text");

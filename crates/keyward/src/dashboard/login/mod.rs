@@ -1,7 +1,8 @@
 //! Getting in: setup, sign-in, second factor, forgotten passwords, invitations; and out.
 
 use askama::Template;
-use http::StatusCode;
+use http::header::SET_COOKIE;
+use http::{HeaderValue, StatusCode};
 use keyward_core::role::Role;
 use keyward_store::sessions::LinkKind;
 use tokio::sync::Semaphore;
@@ -9,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::error::{sentence, wait};
 use super::layout::Shell;
+use super::passkeys::{self, Asked};
 use super::{Page, Request, Stop, cookie, html, redirect_with_cookie};
 use crate::app::accounts::{self, Setup};
 use crate::app::{AppError, Faults, people, sessions};
@@ -37,10 +39,12 @@ struct LoginPage {
     fault: Option<String>,
     next: String,
     email: String,
+    /// What a passkey can be asked here.
+    asked: Option<Asked>,
 }
 
 /// Only a place on this server: anything else would be a way to lead people elsewhere.
-fn own_place(next: &str) -> Option<&str> {
+pub(super) fn own_place(next: &str) -> Option<&str> {
     let is_own = next.starts_with('/')
         && !next.starts_with("//")
         && !next.contains(['\\', '\r', '\n', '\t'])
@@ -49,21 +53,28 @@ fn own_place(next: &str) -> Option<&str> {
     is_own.then_some(next)
 }
 
-fn login_page(
+pub(super) fn login_page(
     request: &Request,
     status: StatusCode,
     fault: Option<String>,
     next: &str,
     email: &str,
 ) -> Page {
+    let (asked, cookie) = passkeys::ask_sign_in(request)?.unzip();
     let page = LoginPage {
         shell: Shell::new(request, "Sign in", ""),
         takes_passwords: request.site.takes_passwords,
         fault,
         next: next.to_owned(),
         email: email.to_owned(),
+        asked,
     };
-    Ok(html(status, page.render()?))
+    let mut response = html(status, page.render()?);
+    if let Some(cookie) = cookie {
+        let cookie = HeaderValue::from_str(&cookie).map_err(AppError::internal)?;
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(response)
 }
 
 /// `GET /login`

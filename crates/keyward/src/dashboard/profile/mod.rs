@@ -1,4 +1,4 @@
-//! My account: name, password, second factor, sessions.
+//! My account: name, password, second factor, passkeys, sessions.
 
 use askama::Template;
 use base64::Engine as _;
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::layout::Shell;
 use super::login::first;
-use super::{Page, Request, Stop, html, redirect_with_cookie, show};
+use super::{Page, Request, Stop, html, passkeys, redirect_with_cookie, show};
 use crate::app::factors::{self, Offer};
 use crate::app::{AppError, people, sessions};
 
@@ -45,6 +45,7 @@ struct ProfilePage {
     codes_left: u64,
     asks: bool,
     devices: Vec<Device>,
+    passkeys: Option<passkeys::Section>,
     wrong: Wrong,
 }
 
@@ -69,6 +70,7 @@ async fn profile_page(request: &Request, wrong: Wrong, status: StatusCode) -> Pa
         codes_left: factors::codes_left(&request.app, entered).await?,
         asks: !entered.is_confirmed(request.at),
         devices: devices.into_iter().map(device).collect(),
+        passkeys: passkeys::section(request).await?,
         wrong,
     };
     Ok(html(status, page.render()?))
