@@ -195,7 +195,7 @@ async fn change(
 fn new_codes() -> (Vec<Zeroizing<String>>, Vec<[u8; 32]>) {
     let code = || {
         let bytes = chance::secret_bytes::<10>();
-        let letter = |byte: &u8| char::from(ALPHABET[usize::from(*byte) * ALPHABET.len() >> 8]);
+        let letter = |byte: &u8| char::from(ALPHABET[(usize::from(*byte) * ALPHABET.len()) >> 8]);
         let mut text: String = bytes.iter().map(letter).collect();
         text.insert(5, '-');
         Zeroizing::new(text)

@@ -92,14 +92,14 @@ impl Span {
     }
 
     /// The first hour that the chart shows, a whole number of bars before the next one begins.
-    pub(super) const fn from_hour(self, now: UnixMillis) -> i64 {
+    pub(super) const fn first_hour(self, now: UnixMillis) -> i64 {
         let last = now.hours().div_euclid(self.hours_a_bar()) * self.hours_a_bar();
         last - (self.bars() - 1) * self.hours_a_bar()
     }
 
     /// Sums hours up to bars; hours without requests give empty bars.
     pub(super) fn bars_of(self, sums: &[HourSum], now: UnixMillis) -> Vec<Bar> {
-        let from = self.from_hour(now);
+        let from = self.first_hour(now);
         let bar = |at: i64| Bar {
             from: UnixMillis((from + at * self.hours_a_bar()) * HOUR_MILLIS),
             split: Split::default(),
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn every_hour_falls_into_one_bar_and_none_is_lost() {
         for span in Span::ALL {
-            let from = span.from_hour(NOW);
+            let from = span.first_hour(NOW);
             let sums: Vec<HourSum> = (from..=NOW.hours())
                 .map(|hour| HourSum { hour, outcome: Outcome::Ok, requests: 1 })
                 .collect();

@@ -149,7 +149,7 @@ pub async fn list(request: Request) -> Page {
         most: ROWS,
         now,
     };
-    let from_hour = chart::Span::Day.from_hour(now);
+    let from_hour = chart::Span::Day.first_hour(now);
     let (page, sums, names) = request
         .app
         .store

@@ -95,7 +95,7 @@ pub async fn show(request: Request) -> Page {
     let (listed, names) = find(&request).await?;
     let (person, now) = (request.person()?, request.at);
     let span = request.query("span").and_then(|t| Span::from_text(&t)).unwrap_or(Span::Day);
-    let (id, from_hour) = (listed.record.id, span.from_hour(now));
+    let (id, from_hour) = (listed.record.id, span.first_hour(now));
     let successor = listed.record.rotated.as_ref().map(|rotation| rotation.successor);
     let may_see_requests = person.role != Role::Billing;
     let (sums, found, trail, networks, successor, old) = request

@@ -196,8 +196,8 @@ fn rise(sums: &[HourSum], now: UnixMillis) -> Option<Todo> {
 pub async fn show(request: Request) -> Page {
     let (person, now) = (request.person()?, request.at);
     let span = request.query("span").and_then(|t| Span::from_text(&t)).unwrap_or(Span::Day);
-    let from_hour = span.from_hour(now).min(now.hours() - 169);
-    let from_day = UnixMillis(span.from_hour(now) * 3_600_000).0.div_euclid(DAY_MILLIS);
+    let from_hour = span.first_hour(now).min(now.hours() - 169);
+    let from_day = UnixMillis(span.first_hour(now) * 3_600_000).0.div_euclid(DAY_MILLIS);
     let only = person.role == Role::Developer;
     let (sums, busiest, todos, has_keys) = request
         .app
@@ -219,7 +219,7 @@ pub async fn show(request: Request) -> Page {
         })
         .await?;
     let shown: Vec<HourSum> =
-        sums.into_iter().filter(|sum| sum.hour >= span.from_hour(now)).collect();
+        sums.into_iter().filter(|sum| sum.hour >= span.first_hour(now)).collect();
     let mut total = Split::default();
     shown.iter().for_each(|sum| total.add(sum.outcome, sum.requests));
     let page = OverviewPage {
