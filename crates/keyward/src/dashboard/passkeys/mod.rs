@@ -9,7 +9,6 @@ pub use pages::{add, ask, begin, remove, rename, show, sign_in};
 pub(super) use pages::{ask_sign_in, section};
 
 /// What a page lets the browser ask a passkey.
-#[cfg_attr(not(feature = "passkeys"), expect(dead_code, reason = "nobody asks"))]
 pub(super) struct Asked {
     /// The name of the challenge, for the form.
     pub(super) challenge: String,
@@ -19,7 +18,6 @@ pub(super) struct Asked {
 }
 
 /// The own passkeys, in my account.
-#[cfg_attr(not(feature = "passkeys"), expect(dead_code, reason = "nobody has one"))]
 pub(super) struct Section {
     pub(super) rows: Vec<Row>,
     /// Whether one can be added here.
@@ -28,7 +26,6 @@ pub(super) struct Section {
     pub(super) elsewhere: Option<String>,
 }
 
-#[cfg_attr(not(feature = "passkeys"), expect(dead_code, reason = "nobody has one"))]
 pub(super) struct Row {
     pub(super) id: keyward_core::id::PasskeyId,
     pub(super) name: String,
