@@ -187,7 +187,7 @@ export class Test {
     context.on('console', (message) => {
       const isAnswer = message.text().startsWith('Failed to load resource: the server responded');
       if (message.type() !== 'error' || (isAnswer && visited.has(message.location().url))) return;
-      complain(`an error in the console: ${message.text()}`);
+      complain(`an error in the console: ${message.text()} ${message.location().url}`);
     });
     context.on('weberror', (error) => complain(`an error in a script: ${error.error().message}`));
   }

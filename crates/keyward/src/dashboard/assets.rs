@@ -47,3 +47,11 @@ pub async fn file(request: Request) -> Page {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(keep));
     Ok(response)
 }
+
+/// `GET /favicon.ico`: where browsers look that were told of no icon.
+///
+/// # Errors
+/// Always: elsewhere goes on.
+pub async fn icon(_: Request) -> Page {
+    Err(Stop::To(String::from("/assets/icon.svg")))
+}

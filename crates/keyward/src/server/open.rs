@@ -43,7 +43,7 @@ pub(super) fn page(status: StatusCode, html: Result<String, askama::Error>) -> A
     let html = html.map_err(|error| ApiError::new(Code::InternalUnexpected).caused_by(error))?;
     let mut response = text("text/html; charset=utf-8", html);
     *response.status_mut() = status;
-    let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
+    let policy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
                   frame-ancestors 'none'";
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));

@@ -120,6 +120,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     open_get!("/openapi.json", pages::description),
     page!("GET" "/", Entry::Anyone, login::root),
     page!("GET" "/assets/{name}", Entry::Anyone, assets::file),
+    page!("GET" "/favicon.ico", Entry::Anyone, assets::icon),
     page!("GET" "/setup", Entry::Anyone, login::no_setup),
     page!("GET" "/setup/{token}", Entry::Anyone, login::setup),
     page!("POST" "/setup/{token}", Entry::Anyone, login::set_up),

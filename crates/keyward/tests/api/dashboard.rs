@@ -96,6 +96,7 @@ impl<'a> Browser<'a> {
 const PAGES: &[(&str, &str)] = &[
     ("GET /", "everybody"),
     ("GET /assets/{name}", "everybody"),
+    ("GET /favicon.ico", "everybody"),
     ("GET /setup", "everybody"),
     ("GET /setup/{token}", "everybody"),
     ("POST /setup/{token}", "everybody"),
