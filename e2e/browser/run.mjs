@@ -27,8 +27,8 @@ async function listTests() {
   return tests.filter(({ file, name }) => `${file} ${name}`.includes(only));
 }
 
-/** Whether the test passes. */
-async function passes(browser, { file, name, run }) {
+/** What is wrong with the test, or nothing if it passes. */
+async function faultOf(browser, { file, name, run }) {
   const started = performance.now();
   const tell = (word) =>
     say(`${word} ${file} ${name} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
@@ -38,13 +38,14 @@ async function passes(browser, { file, name, run }) {
     const complaints = await t.complaints();
     if (complaints.length > 0) throw new Error(complaints.join('\n'));
     tell('ok    ');
-    return true;
+    return null;
   } catch (error) {
     tell('FAILED');
-    say(`       ${(error.stack ?? String(error)).replaceAll('\n', '\n       ')}`);
+    const fault = `       ${(error.stack ?? String(error)).replaceAll('\n', '\n       ')}`;
+    say(fault);
     // A page may be gone by now. What is kept of it must not hide why the test failed.
     await t.keep(name).catch((keeping) => say(`       nothing more is kept: ${keeping.message}`));
-    return false;
+    return `FAILED ${file} ${name}\n${fault}`;
   } finally {
     await t.end();
   }
@@ -54,10 +55,13 @@ rmSync(folder('e2e/browser/failures'), { recursive: true, force: true });
 const tests = await listTests();
 if (tests.length === 0) throw new Error(`no test has '${only}' in its name`);
 const browser = await startBrowser();
-let nPassed = 0;
+const faults = [];
 for (const test of tests) {
-  if (await passes(browser, test)) nPassed += 1;
+  const fault = await faultOf(browser, test);
+  if (fault !== null) faults.push(fault);
 }
 await browser.close();
-say(`\n${nPassed} passed, ${tests.length - nPassed} failed`);
-process.exit(nPassed === tests.length ? 0 : 1);
+// Said again at the end, where somebody who sees only the end of a long log finds it.
+say(`\n${tests.length - faults.length} passed, ${faults.length} failed`);
+for (const fault of faults) say(`\n${fault}`);
+process.exit(faults.length === 0 ? 0 : 1);
