@@ -185,7 +185,8 @@ fn check_gives(
     }
 }
 
-fn tell(
+/// Writes down what was done to a member.
+pub(super) fn tell(
     tx: &mut Tx<'_>,
     at: UnixMillis,
     actor: &Actor,

@@ -153,7 +153,7 @@ pub(super) fn bars(span: Span, bars: &[Bar]) -> String {
     let n_bars = u64::try_from(bars.len()).unwrap_or(1).max(1);
     let pitch = (WIDTH - LEFT) / n_bars;
     let mut svg = format!(
-        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Requests, \
+        "<div class=\"plot\"><svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Requests, \
          {} ending now. The numbers are in the table below.\">",
         span.name()
     );
@@ -221,7 +221,7 @@ pub(super) fn bars(span: Span, bars: &[Bar]) -> String {
             let _ = write!(svg, "<text x=\"{x}\" y=\"{}\">{label}</text>", HEIGHT - 6);
         }
     }
-    svg.push_str("</svg>");
+    svg.push_str("</svg></div>");
     svg
 }
 

@@ -11,15 +11,15 @@ use crate::support::{TestKey, TestServer};
 /// The program on a data folder of its own.
 pub(crate) struct Shell {
     folder: tempfile::TempDir,
-    data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
 }
 
 /// What a command left behind.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    code: i32,
-    out: String,
-    err: String,
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Shell {
@@ -29,7 +29,7 @@ impl Shell {
         Self { folder, data_dir }
     }
 
-    fn on(data_dir: &Path) -> Self {
+    pub(crate) fn on(data_dir: &Path) -> Self {
         Self { data_dir: data_dir.to_owned(), ..Self::new() }
     }
 

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::support::{KeyOf, Reply, TestServer};
 
-const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 fn visitor() -> Visitor {
     Visitor { address: [127, 0, 0, 1].into(), agent: String::from("test") }
@@ -27,7 +27,7 @@ fn password() -> Zeroizing<String> {
 }
 
 /// Makes a member of an account who can sign in.
-async fn member(server: &TestServer, role: Role) -> UserId {
+pub(crate) async fn member(server: &TestServer, role: Role) -> UserId {
     member_of(server, server.account.id, role).await
 }
 
@@ -51,33 +51,33 @@ fn form(fields: &[(&str, &str)]) -> String {
 }
 
 /// A browser: it keeps its cookie and says where its forms come from.
-struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     server: &'a TestServer,
-    cookie: String,
+    pub(crate) cookie: String,
 }
 
 impl<'a> Browser<'a> {
-    fn new(server: &'a TestServer) -> Self {
+    pub(crate) fn new(server: &'a TestServer) -> Self {
         Self { server, cookie: String::new() }
     }
 
-    async fn signed_in(server: &'a TestServer, role: Role) -> Self {
+    pub(crate) async fn signed_in(server: &'a TestServer, role: Role) -> Self {
         let mut browser = Self::new(server);
         let reply = browser.sign_in(&format!("{role}@example.com"), PASSWORD).await;
         assert_eq!(reply.status, 303, "{reply:?}");
         browser
     }
 
-    async fn sign_in(&mut self, email: &str, password: &str) -> Reply {
+    pub(crate) async fn sign_in(&mut self, email: &str, password: &str) -> Reply {
         self.post("/login", &[("email", email), ("password", password)]).await
     }
 
-    async fn get(&mut self, path: &str) -> Reply {
+    pub(crate) async fn get(&mut self, path: &str) -> Reply {
         let call = self.server.get(path).header("cookie", &self.cookie);
         self.keep(call.send().await)
     }
 
-    async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Reply {
         let call = self.server.call("POST", path);
         let call = call.header("cookie", &self.cookie).header("origin", "http://localhost");
         let call = call.header("content-type", "application/x-www-form-urlencoded");

@@ -7,6 +7,7 @@ mod smtp;
 mod support;
 
 mod alerts;
+mod audit;
 mod auth;
 mod cli;
 mod contacts;
@@ -15,5 +16,6 @@ mod docs;
 mod http;
 mod limits;
 mod operations;
+mod people;
 mod requests;
 mod serve;

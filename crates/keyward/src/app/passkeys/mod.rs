@@ -10,9 +10,8 @@ mod challenges;
 
 use keyward_core::id::PasskeyId;
 use keyward_core::role::UserStatus;
-use keyward_core::time::UnixMillis;
 use keyward_store::passkeys::{self as rows, StoredPasskey};
-use keyward_store::users::{self, User};
+use keyward_store::users;
 use keyward_store::{Constraint, StoreError, Tx};
 use serde_json::{Value, json};
 use url::Url;
@@ -23,7 +22,7 @@ use webauthn_rs::prelude::{
 use webauthn_rs::{Webauthn, WebauthnBuilder};
 
 use super::actor::Person;
-use super::audit::{Trail, user_target};
+use super::people::tell;
 use super::sessions::{self, Entered, Visitor};
 use super::tokens::{Token, digest_of};
 use super::{Actor, App, AppError, Resource, check_name};
@@ -273,18 +272,6 @@ async fn change(
             Ok(tell(tx, at, &actor, action, &user, details)?)
         })
         .await
-}
-
-fn tell(
-    tx: &mut Tx<'_>,
-    at: UnixMillis,
-    actor: &Actor,
-    action: &'static str,
-    user: &User,
-    details: Value,
-) -> Result<(), StoreError> {
-    let (account, target) = (Some(user.account), user_target(user.id));
-    Trail { at, account, actor, action, target, label: &user.name, details }.append(tx)
 }
 
 /// Begins to sign somebody in, whoever it will turn out to be. `holder` is what the browser's cookie

@@ -13,6 +13,9 @@ for (const element of document.querySelectorAll('time[datetime]')) {
       : at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 }
 
+// On a phone the menu is wider than the screen: one sees where one is.
+document.querySelector('.menu a[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+
 // Copy buttons. What is copied stands on the page; nothing is kept.
 for (const button of document.querySelectorAll('button[data-copy]')) {
   button.hidden = false;

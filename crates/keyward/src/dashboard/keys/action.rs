@@ -8,7 +8,7 @@ use keyward_core::time::{DAY_MILLIS, HOUR_MILLIS};
 use keyward_store::key_list::Listed;
 
 use super::issue::{Old, issued_page};
-use super::{asks_confirmation, find_to_change};
+use super::{asks_confirmation, confirmed, find_to_change};
 use crate::app::{AppError, keys};
 use crate::dashboard::layout::Shell;
 use crate::dashboard::{Page, Request, Stop, html, show};
@@ -88,9 +88,7 @@ pub async fn rotate(mut request: Request) -> Page {
         let fault = Some(String::from("Choose how long the old key works on."));
         return rotate_page(&request, listed, "", fault, StatusCode::UNPROCESSABLE_ENTITY);
     };
-    if listed.record.environment == Environment::Production
-        && let Err(fault) = confirmation_fault(request.confirm(&form).await)?
-    {
+    if let Err(fault) = confirmed(&request, &form, listed.record.environment).await? {
         return rotate_page(&request, listed, &chosen, Some(fault), StatusCode::FORBIDDEN);
     }
     let (actor, id) = (request.actor()?, listed.record.id);
@@ -112,20 +110,6 @@ pub async fn rotate(mut request: Request) -> Page {
             rotate_page(&request, listed, &chosen, fault, StatusCode::UNPROCESSABLE_ENTITY)
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-/// A confirmation that is missing or wrong is told on the same page.
-fn confirmation_fault(result: Result<(), Stop>) -> Result<Result<(), String>, Stop> {
-    match result {
-        Ok(()) => Ok(Ok(())),
-        Err(Stop::App(AppError::NotConfirmed)) => {
-            Ok(Err(String::from("Enter your password: this is about a production key.")))
-        }
-        Err(Stop::App(AppError::WrongCredentials)) => {
-            Ok(Err(String::from("The password or code was wrong. Nothing was changed.")))
-        }
-        Err(other) => Err(other),
     }
 }
 
@@ -188,9 +172,7 @@ pub async fn revoke(mut request: Request) -> Page {
         let fault = Some(String::from("The name is not the one of this key. Nothing was changed."));
         return revoke_page(&request, listed, fault, StatusCode::UNPROCESSABLE_ENTITY);
     }
-    if listed.record.environment == Environment::Production
-        && let Err(fault) = confirmation_fault(request.confirm(&form).await)?
-    {
+    if let Err(fault) = confirmed(&request, &form, listed.record.environment).await? {
         return revoke_page(&request, listed, Some(fault), StatusCode::FORBIDDEN);
     }
     let key = keys::revoke(&request.app, &request.actor()?, listed.record.id).await?;

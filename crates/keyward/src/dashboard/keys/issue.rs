@@ -10,7 +10,7 @@ use keyward_core::role::Role;
 use keyward_core::time::{DAY_MILLIS, UnixMillis};
 use zeroize::Zeroizing;
 
-use super::{asks_confirmation, expiry, find_to_change};
+use super::{asks_confirmation, confirmed, expiry, find_to_change};
 use crate::app::keys::{self, Issued, KeyEdit, NewKey};
 use crate::app::{AppError, Faults};
 use crate::config;
@@ -224,27 +224,6 @@ fn wrong(faults: &Faults) -> Wrong {
         expires_at: sentence("expires_at"),
         networks: sentence("networks"),
         confirmation: None,
-    }
-}
-
-/// Takes the confirmation that a production key asks for; a wrong one is told beside its field.
-async fn confirmed(
-    request: &Request,
-    form: &Form,
-    environment: Environment,
-) -> Result<Result<(), String>, Stop> {
-    if environment != Environment::Production {
-        return Ok(Ok(()));
-    }
-    match request.confirm(form).await {
-        Ok(()) => Ok(Ok(())),
-        Err(Stop::App(AppError::NotConfirmed)) => {
-            Ok(Err(String::from("Enter your password: this is about a production key.")))
-        }
-        Err(Stop::App(AppError::WrongCredentials)) => {
-            Ok(Err(String::from("The password or code was wrong.")))
-        }
-        Err(other) => Err(other),
     }
 }
 

@@ -20,7 +20,7 @@ use keyward_store::key_list::{self, Listed};
 use keyward_store::users::Named;
 use keyward_store::{Tx, users};
 
-use super::{Request, Stop};
+use super::{Form, Request, Stop};
 use crate::app::{AppError, Resource};
 
 /// Who made what, by the text in which a key's marks keep it.
@@ -76,6 +76,27 @@ async fn find_to_change(request: &Request) -> Result<Listed, Stop> {
 /// True if a change of such a key asks for the password or a code first.
 fn asks_confirmation(request: &Request, environment: Environment) -> Result<bool, Stop> {
     Ok(environment == Environment::Production && !request.entered()?.is_confirmed(request.at))
+}
+
+/// Takes the confirmation that a production key asks for; a wrong one is told beside its field.
+async fn confirmed(
+    request: &Request,
+    form: &Form,
+    environment: Environment,
+) -> Result<Result<(), String>, Stop> {
+    if environment != Environment::Production {
+        return Ok(Ok(()));
+    }
+    match request.confirm(form).await {
+        Ok(()) => Ok(Ok(())),
+        Err(Stop::App(AppError::NotConfirmed)) => {
+            Ok(Err(String::from("Enter your password: this is about a production key.")))
+        }
+        Err(Stop::App(AppError::WrongCredentials)) => {
+            Ok(Err(String::from("The password or code was wrong. Nothing was changed.")))
+        }
+        Err(other) => Err(other),
+    }
 }
 
 /// The key that a key replaced, if it replaced one.

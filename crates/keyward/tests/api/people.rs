@@ -1,0 +1,131 @@
+//! `keyward users`: what an operator does when nobody can sign in, and what no file may hold then.
+
+use keyward_core::role::Role;
+
+use crate::cli::{Ended, Shell};
+use crate::dashboard::{Browser, PASSWORD, member};
+use crate::support::TestServer;
+
+/// The link that stands alone on stdout.
+fn link(ended: &Ended) -> &str {
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let link = ended.out.strip_suffix('\n').expect("one line");
+    assert!(link.starts_with("http://") && !link.contains(char::is_whitespace), "{link}");
+    link
+}
+
+/// What follows the host.
+fn path(link: &str) -> &str {
+    let rest = link.split_once("://").expect("a URL").1;
+    &rest[rest.find('/').expect("a path")..]
+}
+
+#[tokio::test]
+async fn members_are_managed_on_the_command_line_and_at_once() {
+    let server = TestServer::start().await;
+    member(&server, Role::Owner).await;
+    let shell = Shell::on(server.data_dir());
+    let grace = ["--email", "grace@example.com"];
+    let invite = ["users", "invite", "--name", "Grace Hopper", "--email", "grace@example.com"];
+    let ended = shell.run(&[&invite[..], &["--role", "developer"]].concat());
+    assert!(ended.err.contains("works once"), "{ended:?}");
+    let first = path(link(&ended)).to_owned();
+    // Invited again: another link, and the first one is dead.
+    let ended = shell.run(&[&invite[..], &["--role", "developer"]].concat());
+    let second = path(link(&ended)).to_owned();
+    let mut browser = Browser::new(&server);
+    assert_eq!(browser.get(&first).await.status, 404);
+    let joined = browser.post(&second, &[("password", PASSWORD)]).await;
+    assert_eq!(joined.status, 303, "{joined:?}");
+    assert_eq!(browser.get("/keys").await.status, 200);
+    let again = shell.run(&[&invite[..], &["--role", "admin"]].concat());
+    assert!(again.code == 1 && again.err.contains("member already"), "{again:?}");
+
+    let run = |command: &str, more: &[&str]| {
+        let ended = shell.run(&[&["users", command], &grace[..], more].concat());
+        assert_eq!(ended.code, 0, "{command}: {ended:?}");
+        ended
+    };
+    assert_eq!(browser.get("/audit").await.status, 403, "not for developers");
+    run("set-role", &["--role", "admin"]);
+    assert_eq!(browser.get("/audit").await.status, 200);
+    run("suspend", &[]);
+    assert_eq!(browser.get("/keys").await.status, 303, "signed out");
+    assert_eq!(browser.sign_in("grace@example.com", PASSWORD).await.status, 403);
+    run("resume", &[]);
+    assert_eq!(browser.sign_in("grace@example.com", PASSWORD).await.status, 303);
+    run("reset-second-factor", &[]);
+    assert_eq!(browser.get("/keys").await.status, 303, "all sessions end");
+
+    let reset = path(link(&run("reset-password", &[]))).to_owned();
+    let fields = [("password", "another long passphrase")];
+    assert_eq!(browser.post(&reset, &fields).await.status, 303);
+    let used = browser.post(&reset, &fields).await;
+    assert_eq!(used.status, 404, "it works once");
+    assert_eq!(browser.sign_in("grace@example.com", PASSWORD).await.status, 403);
+    assert_eq!(browser.sign_in("grace@example.com", fields[0].1).await.status, 303);
+
+    let listed = shell.json(&["users", "list"]);
+    let listed = listed.as_array().expect("a list");
+    assert_eq!(listed.len(), 2);
+    let grace_as_listed = listed.iter().find(|member| member["email"] == "grace@example.com");
+    let member = grace_as_listed.expect("she is listed");
+    for (field, value) in [("name", "Grace Hopper"), ("role", "admin"), ("status", "active")] {
+        assert_eq!(member[field], value, "{member}");
+    }
+    let owner = shell.run(&["users", "remove", "--email", "owner@example.com", "--yes"]);
+    assert_eq!(owner.code, 1, "the owner stays: {owner:?}");
+    let asked = shell.run(&[&["users", "remove"], &grace[..]].concat());
+    assert!(asked.code == 2 && asked.err.contains("--yes"), "{asked:?}");
+    assert_eq!(browser.get("/keys").await.status, 200, "nothing was done");
+    run("remove", &["--yes"]);
+    assert_eq!(browser.get("/keys").await.status, 303);
+    let gone = shell.run(&[&["users", "resume"], &grace[..]].concat());
+    assert!(gone.code == 1 && gone.err.contains("there is no such member"), "{gone:?}");
+    assert_eq!(shell.json(&["users", "list"]).as_array().map(Vec::len), Some(1));
+    assert_eq!(shell.run(&["audit", "verify"]).code, 0);
+}
+
+#[tokio::test]
+async fn no_password_and_no_token_is_in_any_file_or_line_of_the_log() {
+    let mut server = TestServer::start().await;
+    let id = member(&server, Role::Owner).await;
+    let shell = Shell::on(server.data_dir());
+    let invite =
+        ["users", "invite", "--name", "G", "--email", "g@example.com", "--role", "developer"];
+    let token =
+        |ended: &Ended| path(link(ended)).rsplit('/').next().expect("it has one").to_owned();
+    let pending = token(&shell.run(&invite));
+    let reset = token(&shell.run(&["users", "reset-password", "--email", "owner@example.com"]));
+    let mut browser = Browser::signed_in(&server, Role::Owner).await;
+    browser.get(&format!("/invitations/{pending}")).await;
+    browser.get(&format!("/reset/{reset}")).await;
+    let typed = "a password that is wrong";
+    assert_eq!(Browser::new(&server).sign_in("owner@example.com", typed).await.status, 403);
+    let session = browser.cookie.split_once('=').expect("a cookie").1.to_owned();
+    let used = reset.clone();
+    let new = "another long passphrase";
+    let changed = browser.post(&format!("/reset/{reset}"), &[("password", new)]).await;
+    assert_eq!(changed.status, 303, "{changed:?}");
+    let after =
+        browser.cookie.split_once('=').map(|(_, value)| value.to_owned()).unwrap_or_default();
+    let secrets = [pending, reset, used, session, after, typed.into(), new.into(), PASSWORD.into()];
+    let search = |server: &TestServer| {
+        for file in std::fs::read_dir(server.data_dir()).expect("it is there") {
+            let path = file.expect("it can be read").path();
+            let Ok(bytes) = std::fs::read(&path) else { continue };
+            for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+                let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+                assert!(!found, "{} holds a secret", path.display());
+            }
+        }
+    };
+    search(&server);
+    server.stop().await;
+    search(&server);
+    let log = server.logged.text();
+    assert!(log.contains("/invitations/{token}"), "it tells of the requests: {log}");
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        assert!(!log.contains(secret.as_str()), "the log holds a secret of user {id}");
+    }
+}
