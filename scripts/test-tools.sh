@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Rust: a C compiler (SQLite is built from source), curl, a Python
-# virtual environment with the official client in target/e2e/python, and Chromium with what drives it
-# in target/e2e/browser.
+# virtual environment with the official client in target/e2e/python, Chromium with what drives it in
+# target/e2e/browser, and the official TypeScript client in target/e2e/typescript.
 #
 # Does nothing, and does it at once, when all of that is there. System packages are installed with
 # apt-get when this runs as root or sudo exists; otherwise it says what to install and stops.
@@ -70,23 +70,24 @@ make_python_environment() {
     printf '%s\n' "$wanted" >"$environment/stamp.sha256"
 }
 
-make_browser_driver() {
-    local from=e2e/browser folder=target/e2e/browser wanted
-    wanted=$(sum_of "$from/package.json" "$from/package-lock.json")
-    [ -x /usr/bin/chromium ] ||
-        install_package chromium "the pages are tested in a real browser"
+need_node() {
     command -v node >/dev/null ||
-        install_package nodejs "the browser is driven by a script for Node.js"
+        install_package nodejs "the browser and the TypeScript client are driven by scripts for Node.js"
     node -e 'process.exitCode = parseInt(process.versions.node) < 18 ? 1 : 0' ||
         fail "the browser's driver needs Node.js 18 or newer; found $(node --version)"
-    if is_made_from "$folder" "$wanted" &&
-        [ -d "$folder/node_modules/playwright-core" ] && [ -d "$folder/node_modules/axe-core" ]; then
-        say "$folder is there: Chromium's driver, and the rules for accessible pages"
+}
+
+# make_node_folder FROM NAME WHAT: installs what FROM/package-lock.json names into target/e2e/NAME.
+make_node_folder() {
+    local from=$1 folder=target/e2e/$2 what=$3 wanted
+    wanted=$(sum_of "$from/package.json" "$from/package-lock.json")
+    if is_made_from "$folder" "$wanted" && [ -d "$folder/node_modules" ]; then
+        say "$folder is there: $what"
         return
     fi
     command -v npm >/dev/null ||
-        install_package npm "it installs the browser's driver"
-    say "making $folder with playwright-core and axe-core: the tests drive /usr/bin/chromium with them"
+        install_package npm "it installs $what"
+    say "making $folder: $what"
     rm -rf "$folder"
     mkdir -p "$folder"
     cp "$from/package.json" "$from/package-lock.json" "$folder"
@@ -100,5 +101,9 @@ command -v gcc >/dev/null || command -v cc >/dev/null ||
 command -v curl >/dev/null ||
     install_package curl "the README's commands are tried with curl"
 make_python_environment
-make_browser_driver
+[ -x /usr/bin/chromium ] ||
+    install_package chromium "the pages are tested in a real browser"
+need_node
+make_node_folder e2e/browser browser "what drives Chromium (playwright-core), and the rules for accessible pages (axe-core)"
+make_node_folder e2e/clients/typescript typescript "the official TypeScript client"
 say "everything is there"

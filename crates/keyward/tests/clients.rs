@@ -1,7 +1,7 @@
-//! The official Python client against the real server, and what the reference shows of it.
+//! The official clients against the real server, and what the reference shows of them.
 //!
-//! Its own target, for it needs the client in a virtual environment: `make test` installs it. The
-//! script runs as a child and asks over its output for the clock to be moved.
+//! Its own target, for it needs the clients, which `make test` installs. Their scripts run as children
+//! and ask over their output for the clock to be moved.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -29,9 +29,8 @@ fn python() -> PathBuf {
     python
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_official_python_client_does_all_of_me_and_contacts() {
-    let python = python();
+/// Runs a script of the client's tests, which must succeed, against a server of its own.
+async fn drive(mut client: Command) {
     let server = TestServer::start().await;
     let full = server.key().await;
     let test = server.issue(KeyOf { environment: Environment::Test, ..server.usual() }).await;
@@ -44,8 +43,7 @@ async fn the_official_python_client_does_all_of_me_and_contacts() {
     let expired = server.issue(KeyOf { expires_at: Some(BEGIN + 1), ..server.usual() }).await;
     server.advance(1000);
 
-    let mut child = Command::new(&python)
-        .arg(root().join("e2e/clients/python/test_client.py"))
+    let mut child = client
         .env("KEYWARD_BASE_URL", format!("http://{}", server.address()))
         .env("KEYWARD_KEY", &full.clear)
         .env("KEYWARD_TEST_KEY", &test.clear)
@@ -59,7 +57,7 @@ async fn the_official_python_client_does_all_of_me_and_contacts() {
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .expect("python can be started");
+        .expect("it can be started");
     let mut stdin = child.stdin.take().expect("it is piped");
     let stdout = child.stdout.take().expect("it is piped");
     let mut lines = BufReader::new(stdout).lines();
@@ -71,6 +69,24 @@ async fn the_official_python_client_does_all_of_me_and_contacts() {
     }
     let status = child.wait().await.expect("it was started");
     assert!(status.success(), "the script reports failures above: {status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_official_python_client_does_all_of_me_and_contacts() {
+    let mut client = Command::new(python());
+    client.arg(root().join("e2e/clients/python/test_client.py"));
+    drive(client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_official_typescript_client_does_all_of_me_and_contacts() {
+    assert!(
+        root().join("target/e2e/typescript/stamp.sha256").exists(),
+        "the TypeScript client is not installed: run scripts/test-tools.sh, or 'make test', first"
+    );
+    let mut client = Command::new("node");
+    client.arg(root().join("e2e/clients/typescript/test_client.mjs"));
+    drive(client).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
