@@ -196,6 +196,8 @@ export async function without_a_script_everything_works(t) {
 export async function a_key_is_generated_with_the_keyboard_alone(t) {
   const page = await as(t, 'owner');
   await page.goto('/keys/new');
+  // The browser puts the cursor there by itself, with the first picture of the page.
+  await page.locator('#name:focus').waitFor();
   await page.keyboard.type('by keyboard');
   await page.keyboard.press('Tab');
   await page.keyboard.press('Space');
