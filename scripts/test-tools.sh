@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Rust: a C compiler (SQLite is built from source), curl, a Python
-# virtual environment with the official client in target/e2e/python, Chromium with what drives it in
-# target/e2e/browser, and the official TypeScript client in target/e2e/typescript.
+# virtual environment with the official client and Schemathesis in target/e2e/python, Chromium with
+# what drives it in target/e2e/browser, and the official TypeScript client in target/e2e/typescript.
 #
 # Does nothing, and does it at once, when all of that is there. System packages are installed with
 # apt-get when this runs as root or sudo exists; otherwise it says what to install and stops.
@@ -53,16 +53,16 @@ make_python_environment() {
     wanted=$(sum_of "$requirements")
     if is_made_from "$environment" "$wanted" &&
         "$environment/bin/python" -c 'import sent_dm' 2>/dev/null; then
-        say "$environment is there: the official Python client"
+        say "$environment is there: the official Python client, and Schemathesis"
         return
     fi
     # Debian keeps both modules in python3-venv; without ensurepip an environment has no pip.
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         install_package python3-venv "the official Python client runs in a virtual environment"
     fi
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' ||
-        fail "the official Python client needs Python 3.9 or newer; found $(python3 --version)"
-    say "making $environment with the official Python client ($(grep -v '^#' "$requirements" | xargs)): the tests drive the server with it"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "Schemathesis needs Python 3.11 or newer; found $(python3 --version)"
+    say "making $environment with what drives the server from Python ($(grep -v '^#' "$requirements" | xargs)): the tests drive the server with it"
     rm -rf "$environment"
     python3 -m venv "$environment"
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"

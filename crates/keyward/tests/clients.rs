@@ -9,9 +9,10 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use keyward::app::{Actor, keys};
-use keyward_core::account::{AccountKind, Environment};
+use keyward::app::{Actor, accounts, keys};
+use keyward_core::account::{AccountKind, Environment, RateClass};
 use keyward_core::permission::PermissionSet;
+use keyward_core::window::HIGHEST_LIMIT;
 use support::{BEGIN, KeyOf, TestServer};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
@@ -117,4 +118,28 @@ async fn the_python_samples_of_the_reference_run_as_they_are_shown() {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{sample}\n{errors}");
     }
+}
+
+/// Requests made from /openapi.json, sensible and senseless ones, a few thousand of them: no answer is
+/// a fault of the server, and none is one that the description does not know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schemathesis_gets_no_answer_that_is_not_described() {
+    let server = TestServer::start().await;
+    for class in RateClass::ALL {
+        let (app, id, limit) = (server.app(), server.account.id, Some(HIGHEST_LIMIT));
+        let set = accounts::set_limit(app, &Actor::Operator, id, *class, limit).await;
+        set.expect("the store writes");
+    }
+    let key = server.issue(KeyOf { environment: Environment::Test, ..server.usual() }).await;
+    let mut run = Command::new(python().with_file_name("schemathesis"));
+    run.arg("run").arg(format!("http://{}/openapi.json", server.address()));
+    run.arg("--header").arg(format!("x-api-key: {}", key.clear));
+    // The seed makes what is tried the same each time. A profile that does not exist is told before
+    // a method that does not, which only whoever wrote the order of the checks can know.
+    run.args(["--seed", "1", "--max-examples", "60", "--exclude-checks", "unsupported_method"]);
+    run.current_dir(server.data_dir()).kill_on_drop(true);
+    let output = run.output().await.expect("schemathesis can be started");
+    let report = String::from_utf8_lossy(&output.stdout).replace(&key.clear, "KEY");
+    assert!(output.status.success(), "{report}");
+    assert!(!report.contains("Rate limited"), "the limit was in the way: {report}");
 }

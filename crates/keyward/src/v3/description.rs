@@ -79,6 +79,7 @@ const fn shape<T: ToSchema>() -> Shape {
 struct NewContact {
     /// In the international form, E.164: a plus sign, the calling code, the number. Spaces, dashes,
     /// dots and brackets may stand between the digits.
+    #[schema(max_length = 64, pattern = r"^\+[-. ()]*[1-9]([-. ()]*[0-9]){1,14}[-. ()]*$")]
     phone_number: String,
     /// Checks everything and answers as usual, but stores nothing.
     #[schema(required = false)]
@@ -143,7 +144,7 @@ fn list_query() -> Vec<QueryParameter> {
         of(
             "phone",
             "The one contact with this number, in the form E.164. Without one: 404.",
-            text(),
+            text().pattern(Some(r"^\+[1-9][0-9]{1,14}$")),
         ),
     ]
 }
