@@ -84,4 +84,8 @@ ids! {
     AlertId
     /// A passkey of a member. Safe to show; what the browser knows it by is another.
     PasskeyId
+    /// A webhook of an account.
+    WebhookId
+    /// An event on its way to a webhook, the same at each attempt.
+    EventId
 }

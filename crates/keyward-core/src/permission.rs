@@ -13,11 +13,13 @@ pub enum Permission {
     WebhooksRead,
     WebhooksWrite,
     WebhooksRotateSecret,
+    ApiKeysRead,
+    ApiKeysWrite,
 }
 
 impl Permission {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::ContactsRead,
         Self::ContactsWrite,
         Self::UsersRead,
@@ -25,6 +27,8 @@ impl Permission {
         Self::WebhooksRead,
         Self::WebhooksWrite,
         Self::WebhooksRotateSecret,
+        Self::ApiKeysRead,
+        Self::ApiKeysWrite,
     ];
 
     /// The name in JSON, on the command line and in files.
@@ -38,6 +42,8 @@ impl Permission {
             Self::WebhooksRead => "webhooks:read",
             Self::WebhooksWrite => "webhooks:write",
             Self::WebhooksRotateSecret => "webhooks:rotate_secret",
+            Self::ApiKeysRead => "api_keys:read",
+            Self::ApiKeysWrite => "api_keys:write",
         }
     }
 
@@ -52,6 +58,10 @@ impl Permission {
             Self::WebhooksRead => "Read webhooks and their deliveries",
             Self::WebhooksWrite => "Create, change, test and delete webhooks",
             Self::WebhooksRotateSecret => "Rotate the signing secrets of webhooks",
+            Self::ApiKeysRead => "Read keys, never in clear",
+            Self::ApiKeysWrite => {
+                "Issue, change, rotate and revoke keys that may do no more than this one"
+            }
         }
     }
 
@@ -95,8 +105,11 @@ impl FromStr for Permission {
 pub struct PermissionSet(u32);
 
 impl PermissionSet {
-    /// The preset "full": everything a key can be given.
-    pub const FULL: Self = Self((1 << Permission::ALL.len()) - 1);
+    /// Everything a key can be given.
+    pub const ALL: Self = Self((1 << Permission::ALL.len()) - 1);
+    /// The preset "full": everything but managing keys, which no preset holds.
+    pub const FULL: Self =
+        Self::ALL.without(Permission::ApiKeysRead).without(Permission::ApiKeysWrite);
     /// The preset "read-only".
     pub const READ_ONLY: Self = Self(
         Permission::ContactsRead.bit()
@@ -114,7 +127,7 @@ impl PermissionSet {
     /// nothing.
     #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
-        Self(bits & Self::FULL.0)
+        Self(bits & Self::ALL.0)
     }
 
     #[must_use]
@@ -170,7 +183,11 @@ mod tests {
 
     #[test]
     fn the_presets_hold_what_their_names_say() {
-        assert_eq!(PermissionSet::FULL.iter().count(), Permission::ALL.len());
+        let lacking: Vec<_> = Permission::ALL
+            .into_iter()
+            .filter(|permission| !PermissionSet::FULL.contains(*permission))
+            .collect();
+        assert_eq!(lacking, [Permission::ApiKeysRead, Permission::ApiKeysWrite]);
         assert!(
             PermissionSet::READ_ONLY
                 .iter()
@@ -181,6 +198,6 @@ mod tests {
 
     #[test]
     fn bits_of_a_newer_version_grant_nothing() {
-        assert_eq!(PermissionSet::from_bits(u32::MAX), PermissionSet::FULL);
+        assert_eq!(PermissionSet::from_bits(u32::MAX), PermissionSet::ALL);
     }
 }

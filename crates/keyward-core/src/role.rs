@@ -35,8 +35,8 @@ impl Role {
     #[must_use]
     pub fn grants(self) -> PermissionSet {
         match self {
-            Self::Owner | Self::Admin => PermissionSet::FULL,
-            Self::Developer => PermissionSet::FULL.without(Permission::UsersWrite),
+            Self::Owner | Self::Admin => PermissionSet::ALL,
+            Self::Developer => PermissionSet::ALL.without(Permission::UsersWrite),
             Self::Billing => PermissionSet::default(),
         }
     }
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn nobody_grants_more_than_the_own_role_holds() {
-        assert_eq!(Role::Admin.grants(), PermissionSet::FULL);
+        assert_eq!(Role::Admin.grants(), PermissionSet::ALL);
         assert!(!Role::Developer.grants().contains(Permission::UsersWrite));
         assert!(Role::Developer.grants().contains(Permission::UsersRead));
         assert_eq!(Role::Billing.grants().iter().count(), 0);

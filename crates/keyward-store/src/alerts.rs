@@ -18,6 +18,8 @@ words! {
         RequestsRise = "requests_rise",
         FromBrowser = "from_browser",
         PlainHttp = "plain_http",
+        WebhookOff = "webhook_off",
+        SelfRevoked = "self_revoked",
     }
 }
 
@@ -267,6 +269,7 @@ pub fn accounts_within(
                      AND coalesce(expires_at, ?2) >= ?2 AND (created_at <= ?1 OR expires_at <= ?3))
              OR a.number IN (SELECT k.account FROM key_exposures e JOIN keys k ON k.number = e.key
                  WHERE e.last_at >= ?4)
+             OR a.number IN (SELECT account FROM webhooks WHERE turned_off_at IS NOT NULL)
              OR EXISTS (SELECT 1 FROM account_hours h WHERE h.account = a.number AND h.hour = ?5)
          ORDER BY a.number",
         &[

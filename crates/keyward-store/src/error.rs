@@ -10,6 +10,7 @@ use rusqlite::ffi::ErrorCode;
 pub enum Constraint {
     AccountName,
     ContactNumber,
+    IdempotencyKey,
     KeyDigest,
     PasskeyCredential,
     UserEmail,
@@ -82,6 +83,7 @@ fn constraint(message: &str) -> Constraint {
     let known = [
         ("accounts.name", Constraint::AccountName),
         ("contacts.format_e164", Constraint::ContactNumber),
+        ("idempotency.digest", Constraint::IdempotencyKey),
         ("keys.digest", Constraint::KeyDigest),
         ("passkeys.credential", Constraint::PasskeyCredential),
         ("users.email", Constraint::UserEmail),

@@ -279,3 +279,56 @@ pub(crate) fn changed_since(
         Ok(())
     })
 }
+
+/// Up to which expiry, and within it which key, something was told of keys.
+///
+/// # Errors
+/// What the engine reports.
+pub fn expiry_told(tx: &mut Tx<'_>, cursor: &str) -> Result<Option<(UnixMillis, i64)>, StoreError> {
+    let sql = "SELECT value FROM counters WHERE name = ?1";
+    let at = tx.query_one(sql, &[cursor.into()], |row| row.at(0))?;
+    let within = format!("{cursor}_within");
+    let number = tx.query_one(sql, &[(&within).into()], |row| row.int(0))?;
+    Ok(at.zip(number))
+}
+
+/// # Errors
+/// What the engine reports.
+pub fn put_expiry_told(
+    tx: &mut Tx<'_>,
+    cursor: &str,
+    at: UnixMillis,
+    number: i64,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO counters (name, value) VALUES (?1, ?2)
+               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    tx.execute(sql, &[cursor.into(), at.into()])?;
+    let within = format!("{cursor}_within");
+    tx.execute(sql, &[(&within).into(), number.into()])?;
+    Ok(())
+}
+
+/// Keys with their numbers that expire after a point and until a time, are neither revoked nor disabled,
+/// and whose account has webhooks for them; those that expire first, first.
+///
+/// # Errors
+/// What the engine reports.
+pub fn expiring_with_webhooks(
+    tx: &mut Tx<'_>,
+    (after, within): (UnixMillis, i64),
+    until: UnixMillis,
+    most: u32,
+) -> Result<Vec<(i64, KeyRecord)>, StoreError> {
+    let sql = concat!(
+        "SELECT ",
+        columns!(),
+        ", k.number FROM keys k JOIN accounts a ON a.number = k.account
+         WHERE k.expires_at IS NOT NULL AND (k.expires_at, k.number) > (?1, ?2)
+             AND k.expires_at <= ?3 AND k.revoked_at IS NULL AND k.disabled_at IS NULL
+             AND EXISTS (SELECT 1 FROM webhooks w WHERE w.account = k.account
+                 AND w.environment = k.environment AND w.is_active = 1)
+         ORDER BY k.expires_at, k.number LIMIT ?4"
+    );
+    let parameters = [after.into(), within.into(), until.into(), most.into()];
+    tx.query(sql, &parameters, |row| Ok((row.int(22)?, key(row)?)))
+}

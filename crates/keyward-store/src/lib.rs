@@ -15,6 +15,7 @@ pub mod contacts;
 mod engine;
 mod error;
 mod files;
+pub mod idempotency;
 pub mod key_list;
 pub mod keys;
 mod migrate;
@@ -24,6 +25,8 @@ pub mod sessions;
 mod tx;
 pub mod usage;
 pub mod users;
+pub mod webhook_events;
+pub mod webhooks;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0001_accounts_keys_contacts_usage.sql"),
     include_str!("../migrations/sqlite/0002_people_audit_requests_alerts.sql"),
     include_str!("../migrations/sqlite/0003_passkeys.sql"),
+    include_str!("../migrations/sqlite/0004_webhooks_idempotency.sql"),
 ];
 
 /// Brings a database to the newest version.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use keyward_core::account::Environment;
 use keyward_core::id::{AccountId, UserId};
 use keyward_core::role::{Role, UserStatus};
 use keyward_core::time::UnixMillis;
@@ -14,6 +15,8 @@ use crate::tx::{Row, Tx};
 pub struct User {
     pub id: UserId,
     pub account: AccountId,
+    /// Members of test data are seen with test keys alone; they cannot sign in.
+    pub environment: Environment,
     pub name: String,
     pub email: String,
     pub role: Role,
@@ -21,6 +24,10 @@ pub struct User {
     /// Argon2id; never shown.
     pub password_hash: Option<String>,
     pub created_at: UnixMillis,
+    pub invited_at: Option<UnixMillis>,
+    pub last_login_at: Option<UnixMillis>,
+    /// When the role, the name or the status was last changed.
+    pub updated_at: Option<UnixMillis>,
     /// The secret of the authenticator app, sealed; `None` without a second factor.
     pub totp: Option<Vec<u8>>,
     /// The last step of the authenticator app that was used: none is good twice.
@@ -40,7 +47,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT u.id, a.id, u.name, u.email, u.role, u.status, u.password_hash, u.created_at,",
-            " u.totp_secret, u.totp_step",
+            " u.totp_secret, u.totp_step, u.environment, u.invited_at, u.last_login_at, u.updated_at",
             " FROM users u JOIN accounts a ON a.number = u.account ",
             $rest
         )
@@ -59,6 +66,10 @@ fn user(row: &Row<'_>) -> Result<User, StoreError> {
         created_at: row.at(7)?,
         totp: row.maybe_blob(8)?,
         totp_step: row.maybe_int(9)?.unwrap_or(0),
+        environment: row.word(10, Environment::from_text)?,
+        invited_at: row.maybe_at(11)?,
+        last_login_at: row.maybe_at(12)?,
+        updated_at: row.maybe_at(13)?,
     })
 }
 
@@ -68,8 +79,10 @@ fn user(row: &Row<'_>) -> Result<User, StoreError> {
 /// `Conflict(UserEmail)` if the account has a member with this address.
 pub fn insert(tx: &mut Tx<'_>, user: &User) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO users (id, account, name, email, role, status, password_hash, created_at)
-         VALUES (?1, (SELECT number FROM accounts WHERE id = ?2), ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO users (id, account, name, email, role, status, password_hash, created_at,
+             environment, invited_at, updated_at)
+         VALUES (?1, (SELECT number FROM accounts WHERE id = ?2), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
+             ?11)",
         &[
             user.id.as_bytes().into(),
             user.account.as_bytes().into(),
@@ -79,6 +92,9 @@ pub fn insert(tx: &mut Tx<'_>, user: &User) -> Result<(), StoreError> {
             user.status.as_str().into(),
             user.password_hash.as_ref().into(),
             user.created_at.into(),
+            user.environment.as_str().into(),
+            user.invited_at.into(),
+            user.updated_at.into(),
         ],
     )?;
     Ok(())
@@ -91,7 +107,7 @@ pub fn insert(tx: &mut Tx<'_>, user: &User) -> Result<(), StoreError> {
 pub fn put(tx: &mut Tx<'_>, user: &User) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE users SET name = ?2, email = ?3, role = ?4, status = ?5, password_hash = ?6,
-             totp_secret = ?7, totp_step = ?8
+             totp_secret = ?7, totp_step = ?8, invited_at = ?9, last_login_at = ?10, updated_at = ?11
          WHERE id = ?1",
         &[
             user.id.as_bytes().into(),
@@ -102,6 +118,9 @@ pub fn put(tx: &mut Tx<'_>, user: &User) -> Result<(), StoreError> {
             user.password_hash.as_ref().into(),
             user.totp.as_ref().into(),
             user.totp_step.into(),
+            user.invited_at.into(),
+            user.last_login_at.into(),
+            user.updated_at.into(),
         ],
     )?;
     Ok(())
@@ -118,7 +137,11 @@ pub fn find(tx: &mut Tx<'_>, id: UserId) -> Result<Option<User>, StoreError> {
 /// # Errors
 /// What the engine reports.
 pub fn with_email(tx: &mut Tx<'_>, email: &str) -> Result<Vec<User>, StoreError> {
-    tx.query(select!("WHERE u.email = ?1 ORDER BY u.number LIMIT 8"), &[email.into()], user)
+    tx.query(
+        select!("WHERE u.email = ?1 AND u.environment = 'production' ORDER BY u.number LIMIT 8"),
+        &[email.into()],
+        user,
+    )
 }
 
 /// The members of an account: the owner, then by when they came.
@@ -126,8 +149,21 @@ pub fn with_email(tx: &mut Tx<'_>, email: &str) -> Result<Vec<User>, StoreError>
 /// # Errors
 /// What the engine reports.
 pub fn of_account(tx: &mut Tx<'_>, account: AccountId) -> Result<Vec<User>, StoreError> {
-    let sql = select!("WHERE a.id = ?1 ORDER BY u.role <> 'owner', u.number");
-    tx.query(sql, &[account.as_bytes().into()], user)
+    of_environment(tx, account, Environment::Production)
+}
+
+/// The members of an account, or of its test data.
+///
+/// # Errors
+/// What the engine reports.
+pub fn of_environment(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    environment: Environment,
+) -> Result<Vec<User>, StoreError> {
+    let sql =
+        select!("WHERE a.id = ?1 AND u.environment = ?2 ORDER BY u.role <> 'owner', u.number");
+    tx.query(sql, &[account.as_bytes().into(), environment.as_str().into()], user)
 }
 
 /// The owner of an account.
@@ -146,7 +182,8 @@ pub fn owner_of(tx: &mut Tx<'_>, account: AccountId) -> Result<Option<User>, Sto
 pub fn remove(tx: &mut Tx<'_>, id: UserId, at: UnixMillis) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO former_users (id, account, name, email, removed_at)
-         SELECT id, account, name, email, ?2 FROM users WHERE id = ?1",
+         SELECT id, account, name, email, ?2 FROM users
+         WHERE id = ?1 AND environment = 'production'",
         &[id.as_bytes().into(), at.into()],
     )?;
     for sql in [
@@ -176,6 +213,7 @@ pub struct Named {
 pub fn names_of(tx: &mut Tx<'_>, account: AccountId) -> Result<Vec<Named>, StoreError> {
     tx.query(
         "SELECT u.id, u.name, 0 FROM users u JOIN accounts a ON a.number = u.account WHERE a.id = ?1
+             AND u.environment = 'production'
          UNION ALL
          SELECT f.id, f.name, 1 FROM former_users f JOIN accounts a ON a.number = f.account
          WHERE a.id = ?1",

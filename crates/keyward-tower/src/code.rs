@@ -294,8 +294,8 @@ catalogue! {
         status: 422,
         message: "Operation would exceed quota",
         meaning: "The account holds as many of these as it may.",
-        causes: &["A quota is used up."],
-        remedy: &["Remove what is no longer needed."],
+        causes: &["The account has as many webhooks as the setting webhook_limit allows, or as many members as an account can have.", "More answers are kept for Idempotency-Key than the setting idempotency_limit allows."],
+        remedy: &["Remove what is no longer needed.", "Answers are kept for 24 hours: wait, or send without an Idempotency-Key."],
         example: None,
     }
     IdempotencyConflict {
@@ -422,6 +422,15 @@ catalogue! {
         meaning: "What arrived is not an HTTP request that can be read.",
         causes: &["HTTPS was spoken to an HTTP port.", "A header has characters that HTTP does not allow.", "A proxy garbled the request."],
         remedy: &["Send the request with an HTTP client, and check the scheme of the URL."],
+        example: None,
+    }
+    KeyNotFound {
+        code: "REQUEST_008",
+        status: 404,
+        message: "API key not found",
+        meaning: "There is no such key among those that the key can see. The path asks for a key's id, not for the key itself.",
+        causes: &["The key belongs to another account or environment.", "The key itself was sent instead of its id."],
+        remedy: &["List the keys to find its id: GET /v3/api-keys."],
         example: None,
     }
 }

@@ -1,8 +1,8 @@
 //! Keyward, the program: the API-key door that a company puts before its HTTP API.
 //!
 //! Layers, each importing only from those below: `server` and `cli` assemble; `v3`, `docs` and
-//! `workers` are faces; `app` is what can be done; `mail`, `config` and
-//! `observe` are mechanisms.
+//! `workers` are faces; `app` is what can be done; `mail`, `outbound`, `config`
+//! and `observe` are mechanisms.
 
 pub mod app;
 pub mod cli;
@@ -11,6 +11,7 @@ pub mod dashboard;
 pub mod docs;
 pub mod mail;
 pub mod observe;
+pub mod outbound;
 pub mod samples;
 pub mod server;
 pub mod v3;

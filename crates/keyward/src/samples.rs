@@ -20,6 +20,8 @@ pub struct Call<'a> {
     pub path: &'a str,
     /// What the official clients call it: `contacts.create`; empty for a call that needs no key.
     pub name: &'a str,
+    /// Whether the official clients have it.
+    pub is_official: bool,
     /// What stands in the path, for the official clients.
     pub id: Option<&'a str>,
     pub body: Option<&'a Value>,
@@ -31,7 +33,7 @@ const NOT_IN_TYPESCRIPT: [&str; 1] = ["contacts.retrieve_message_summary"];
 impl<'a> Call<'a> {
     #[must_use]
     pub const fn get(path: &'a str) -> Self {
-        Call { method: "GET", path, name: "", id: None, body: None }
+        Call { method: "GET", path, name: "", is_official: true, id: None, body: None }
     }
 
     /// A body that says something.
@@ -49,8 +51,10 @@ impl<'a> Call<'a> {
 pub fn of(call: &Call<'_>, base: &str) -> Vec<Sample> {
     let mut samples = vec![Sample { title: "curl", text: curl(call, base) }];
     if !call.name.is_empty() {
-        samples.push(Sample { title: "Python", text: python(call, base) });
-        samples.push(Sample { title: "TypeScript", text: typescript(call, base) });
+        if call.is_official {
+            samples.push(Sample { title: "Python", text: python(call, base) });
+            samples.push(Sample { title: "TypeScript", text: typescript(call, base) });
+        }
         samples.push(Sample { title: "Go", text: go(call, base) });
         samples.push(Sample { title: "Rust", text: rust(call, base) });
     }
@@ -92,13 +96,25 @@ fn python(call: &Call<'_>, base: &str) -> String {
     )
 }
 
+/// `webhooks.rotateSecret` of `webhooks.rotate_secret`.
+fn camel_case(name: &str) -> String {
+    let mut parts = name.split('_');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |name, part| {
+        let (head, rest) = part.split_at(part.len().min(1));
+        name + &head.to_uppercase() + rest
+    })
+}
+
 fn typescript(call: &Call<'_>, base: &str) -> String {
     let literal = |value: &Value| value.to_string().replace('"', "'");
     let members = call.members().map(|(name, value)| format!("{name}: {}", literal(value)));
     let members = members.collect::<Vec<_>>().join(", ");
     let object = match (call.name, call.method) {
         // The client asks for these two, and for something where there is a body.
-        ("contacts.list", _) => String::from("{ page: 1, page_size: 20 }"),
+        ("contacts.list" | "webhooks.list" | "webhooks.list_events", _) => {
+            String::from("{ page: 1, page_size: 20 }")
+        }
         _ if !members.is_empty() => format!("{{ {members} }}"),
         (_, "GET") => String::new(),
         _ => String::from("{}"),
@@ -109,7 +125,7 @@ fn typescript(call: &Call<'_>, base: &str) -> String {
     let done = if NOT_IN_TYPESCRIPT.contains(&call.name) {
         format!("client.get('{}')", call.path)
     } else {
-        format!("client.{}({arguments})", call.name)
+        format!("client.{}({arguments})", camel_case(call.name))
     };
     format!(
         "// npm install @sentdm/sentdm\nimport Sent from '@sentdm/sentdm';\n\n\

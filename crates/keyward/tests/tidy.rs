@@ -74,7 +74,7 @@ fn nothing_unfinished_is_left() {
 #[test]
 fn a_layer_imports_only_from_those_below() {
     let layers: [&[&str]; 4] = [
-        &["config", "mail", "observe"],
+        &["config", "mail", "observe", "outbound"],
         &["app"],
         &["v3", "dashboard", "docs", "workers"],
         &["server", "cli"],
@@ -102,7 +102,9 @@ fn only_the_application_writes_and_only_the_seam_knows_the_engine() {
         let is_app = name.starts_with("crates/keyward/src/app/");
         assert!(is_app || writes.iter().all(|call| !text.contains(call)), "{name} writes");
         assert!(!text.contains("rusqlite"), "{name} knows the engine");
-        let is_face = ["/v3/", "/server/", "/dashboard/"].iter().any(|face| name.contains(face));
+        let is_face = ["/v3/", "/server/", "/dashboard/", "/outbound/", "/webhooks/deliver"]
+            .iter()
+            .any(|face| name.contains(face));
         assert!(is_face || !text.contains("use http"), "{name} knows HTTP");
     }
     for (name, text) in sources("crates/keyward-store/src") {

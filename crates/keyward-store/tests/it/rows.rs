@@ -50,12 +50,16 @@ fn a_user_comes_out_as_it_went_in_and_its_hash_is_not_shown() {
     let owner = User {
         id: UserId::from_bytes([9; 16]),
         account: account(1).id,
+        environment: Environment::Production,
         name: String::from("Ada"),
         email: String::from("ada@example.com"),
         role: Role::Owner,
         status: UserStatus::Active,
         password_hash: Some(String::from("$argon2id$secret")),
         created_at: UnixMillis(3),
+        invited_at: None,
+        last_login_at: None,
+        updated_at: None,
         totp: None,
         totp_step: 0,
     };

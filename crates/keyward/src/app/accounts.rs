@@ -1,6 +1,8 @@
 //! Accounts: the first one with its owner, others, their state and limits.
 
-use keyward_core::account::{Account, AccountKind, AccountState, OwnLimits, RateClass};
+use keyward_core::account::{
+    Account, AccountKind, AccountState, Environment, OwnLimits, RateClass,
+};
 use keyward_core::id::AccountId;
 use keyward_core::role::{Role, UserStatus};
 use keyward_core::time::{DAY_MILLIS, UnixMillis};
@@ -103,12 +105,16 @@ pub async fn set_up(
     let owner = User {
         id: app.new_user_id(at),
         account: account.id,
+        environment: Environment::Production,
         name: owner_name,
         email,
         role: Role::Owner,
         status: UserStatus::Active,
         password_hash: Some(password_hash),
         created_at: at,
+        invited_at: None,
+        last_login_at: None,
+        updated_at: None,
         totp: None,
         totp_step: 0,
     };

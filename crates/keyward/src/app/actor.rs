@@ -4,8 +4,12 @@ use std::net::IpAddr;
 
 use keyward_core::account::Environment;
 use keyward_core::id::{AccountId, UserId};
-use keyward_core::role::Role;
+use keyward_core::permission::Permission;
+use keyward_core::role::{Role, UserStatus};
+use keyward_core::time::UnixMillis;
 use keyward_core::verdict::Caller;
+use keyward_store::{Tx, keys, users};
+use keyward_tower::RequestId;
 
 use super::AppError;
 
@@ -13,13 +17,21 @@ use super::AppError;
 #[derive(Clone, Copy, Debug)]
 pub enum Actor {
     /// Whoever holds a key.
-    Key(Caller),
+    Key(Holder),
     /// A member who is signed in.
     Person(Person),
     /// Whoever can run the command line on the server's machine.
     Operator,
     /// The server by itself.
     System,
+}
+
+/// Whoever holds a key, in one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder {
+    pub caller: Caller,
+    pub request_id: RequestId,
+    pub address: IpAddr,
 }
 
 /// A member who is signed in. Only a session makes one.
@@ -36,7 +48,7 @@ impl Actor {
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
-            Self::Key(caller) => format!("key {}", caller.key()),
+            Self::Key(holder) => format!("key {}", holder.caller.key()),
             Self::Person(person) => format!("user {}", person.user),
             Self::Operator => String::from("operator"),
             Self::System => String::from("system"),
@@ -50,16 +62,71 @@ impl Actor {
             Self::Person(person) => {
                 person.account == account && person.role.manages_keys_of(environment)
             }
-            Self::Key(_) => false,
+            Self::Key(Holder { caller, .. }) => {
+                caller.account() == account
+                    && caller.environment() == environment
+                    && caller.may(Permission::ApiKeysWrite)
+            }
             Self::Operator | Self::System => true,
         }
     }
 
-    /// Lets those pass who run an account.
+    /// Whose data this one sees: people see what is real, and a key what is its own. Contract 4.
+    #[must_use]
+    pub(crate) const fn environment(&self) -> Environment {
+        match self {
+            Self::Key(holder) => holder.caller.environment(),
+            _ => Environment::Production,
+        }
+    }
+
+    /// The request that asks, if it is one to the API.
+    #[must_use]
+    pub(crate) const fn request_id(&self) -> Option<RequestId> {
+        match self {
+            Self::Key(holder) => Some(holder.request_id),
+            _ => None,
+        }
+    }
+
+    /// As it is by now, in the transaction of a change: a role or a key that was taken away in the
+    /// meantime changes nothing any more.
+    pub(crate) fn refreshed(self, tx: &mut Tx<'_>, now: UnixMillis) -> Result<Self, AppError> {
+        match self {
+            Self::Person(person) => {
+                let user = users::find(tx, person.user)?;
+                let user = user.filter(|user| user.status == UserStatus::Active);
+                let role = user.ok_or(AppError::NotAllowed)?.role;
+                Ok(Self::Person(Person { role, ..person }))
+            }
+            Self::Key(Holder { caller, .. }) => {
+                let key = keys::find(tx, caller.key())?;
+                let still = key.is_some_and(|key| {
+                    key.status(now).is_usable() && caller.permissions().is_within(key.permissions)
+                });
+                if still { Ok(self) } else { Err(AppError::NotAllowed) }
+            }
+            Self::Operator | Self::System => Ok(self),
+        }
+    }
+
+    /// Lets those pass who may work with the webhooks of an account.
+    pub(crate) fn check_works_on(&self, account: AccountId) -> Result<(), AppError> {
+        let may = match self {
+            Self::Person(person) => person.account == account && person.role != Role::Billing,
+            Self::Key(holder) => holder.caller.account() == account,
+            Self::Operator | Self::System => true,
+        };
+        if may { Ok(()) } else { Err(AppError::NotAllowed) }
+    }
+
+    /// Lets those pass who run an account, and keys that may change its members.
     pub(crate) fn check_in_charge_of(&self, account: AccountId) -> Result<(), AppError> {
         let is_in_charge = match self {
             Self::Person(person) => person.account == account && person.role.is_in_charge(),
-            Self::Key(_) => false,
+            Self::Key(Holder { caller, .. }) => {
+                caller.account() == account && caller.may(Permission::UsersWrite)
+            }
             Self::Operator | Self::System => true,
         };
         if is_in_charge { Ok(()) } else { Err(AppError::NotAllowed) }

@@ -38,7 +38,13 @@ pub const fn default_rule(kind: AlertKind) -> Rule {
 /// True for what happened once; the others end when their cause does.
 #[must_use]
 pub const fn is_event(kind: AlertKind) -> bool {
-    matches!(kind, AlertKind::NewNetwork | AlertKind::RefusalsRise | AlertKind::RequestsRise)
+    matches!(
+        kind,
+        AlertKind::NewNetwork
+            | AlertKind::RefusalsRise
+            | AlertKind::RequestsRise
+            | AlertKind::SelfRevoked
+    )
 }
 
 pub(super) fn rules_in(tx: &mut Tx<'_>, account: AccountId) -> Result<Vec<Rule>, StoreError> {

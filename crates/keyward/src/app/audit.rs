@@ -1,7 +1,7 @@
 //! The audit trail: who did what to what, written in the transaction of the change itself.
 
 use keyward_core::chain::{Broken, Checker, Entry, LinkHash};
-use keyward_core::id::{AccountId, KeyId, UserId};
+use keyward_core::id::{AccountId, KeyId, UserId, WebhookId};
 use keyward_core::time::UnixMillis;
 use keyward_store::audit::{self, AuditFilter};
 use keyward_store::{StoreError, Tx, users};
@@ -31,9 +31,9 @@ impl Trail<'_> {
                 let user = users::find(tx, person.user)?;
                 (user.map(|user| user.name).unwrap_or_default(), person.address.to_string())
             }
-            Actor::Key(caller) => {
-                let key = keyward_store::keys::find(tx, caller.key())?;
-                (key.map(|key| key.name).unwrap_or_default(), String::new())
+            Actor::Key(holder) => {
+                let key = keyward_store::keys::find(tx, holder.caller.key())?;
+                (key.map(|key| key.name).unwrap_or_default(), holder.address.to_string())
             }
             Actor::Operator => (String::from("Operator (command line)"), String::new()),
             Actor::System => (String::from("Keyward"), String::new()),
@@ -58,6 +58,12 @@ impl Trail<'_> {
 #[must_use]
 pub fn key_target(id: KeyId) -> String {
     format!("key {id}")
+}
+
+/// How the trail names a webhook.
+#[must_use]
+pub fn webhook_target(id: WebhookId) -> String {
+    format!("webhook {id}")
 }
 
 /// How the trail names a member.

@@ -4,9 +4,10 @@ use keyward_core::id::ContactId;
 use keyward_core::time::UnixMillis;
 use keyward_core::verdict::Caller;
 use keyward_store::contacts::{self, Contact, ContactFilter, Scope};
-use keyward_store::{Constraint, StoreError};
+use keyward_store::{Constraint, StoreError, Tx};
 
-use super::{App, AppError, Resource, phone};
+use super::webhooks::events::{self, EventName};
+use super::{Actor, App, AppError, Chance, Holder, Resource, phone};
 
 /// A way to reach a contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,26 +86,50 @@ pub fn draft(
     })
 }
 
-/// Adds a contact. Durable when this returns.
+/// Adds a contact. `finish` gets it in the transaction; durable when this returns.
 ///
 /// # Errors
 /// If the number is not E.164, or a contact of this account and environment has it.
-pub async fn create(
+pub async fn create<R: Send + 'static>(
     app: &App,
-    caller: &Caller,
+    holder: &Holder,
     at: UnixMillis,
     number: &str,
-) -> Result<Contact, AppError> {
-    let contact = draft(app, caller, at, number)?;
+    finish: impl FnOnce(&mut Tx<'_>, Contact) -> Result<R, AppError> + Send + 'static,
+) -> Result<R, AppError> {
+    let contact = draft(app, &holder.caller, at, number)?;
+    let teller = Teller::new(app, holder, at);
     app.store
-        .write(move |tx| match contacts::insert(tx, &contact) {
-            Ok(()) => Ok(contact),
-            Err(StoreError::Conflict(Constraint::ContactNumber)) => Err(AppError::Taken(
-                String::from("Contact with this phone number already exists for this customer"),
-            )),
-            Err(error) => Err(AppError::from(error)),
+        .write(move |tx| {
+            match contacts::insert(tx, &contact) {
+                Err(StoreError::Conflict(Constraint::ContactNumber)) => {
+                    return Err(AppError::Taken(String::from(
+                        "Contact with this phone number already exists for this customer",
+                    )));
+                }
+                other => other?,
+            }
+            teller.tell(tx, EventName::ContactCreated, &contact)?;
+            finish(tx, contact)
         })
         .await
+}
+
+/// Tells webhooks what happens to contacts.
+struct Teller {
+    at: UnixMillis,
+    actor: Actor,
+    chance: Chance,
+}
+
+impl Teller {
+    fn new(app: &App, holder: &Holder, at: UnixMillis) -> Self {
+        Self { at, actor: Actor::Key(*holder), chance: app.chance.clone() }
+    }
+
+    fn tell(&self, tx: &mut Tx<'_>, name: EventName, contact: &Contact) -> Result<(), StoreError> {
+        events::contact(tx, &self.chance, self.at, &self.actor, name, contact)
+    }
 }
 
 /// # Errors
@@ -150,26 +175,34 @@ pub async fn page(
     app.store.read(move |tx| Ok(contacts::page(tx, &scope, &filter, offset, limit)?)).await
 }
 
-/// Changes a contact. Durable when this returns.
+/// Changes a contact. `finish` gets it in the transaction; durable when this returns.
 ///
 /// # Errors
 /// If the caller can see no such contact.
-pub async fn update(
+pub async fn update<R: Send + 'static>(
     app: &App,
-    caller: &Caller,
+    holder: &Holder,
     at: UnixMillis,
     id: ContactId,
     change: ContactChange,
-) -> Result<Contact, AppError> {
-    let scope = scope(caller);
+    finish: impl FnOnce(&mut Tx<'_>, Contact) -> Result<R, AppError> + Send + 'static,
+) -> Result<R, AppError> {
+    let (scope, teller) = (scope(&holder.caller), Teller::new(app, holder, at));
     app.store
         .write(move |tx| {
             let found = contacts::find(tx, &scope, id)?;
             let mut contact = found.ok_or(AppError::NotFound(Resource::Contact))?;
+            let was_out = contact.opt_out;
             if apply(&mut contact, change, at) {
                 contacts::put(tx, &contact)?;
+                teller.tell(tx, EventName::ContactUpdated, &contact)?;
+                match (was_out, contact.opt_out) {
+                    (false, true) => teller.tell(tx, EventName::ContactOptOut, &contact)?,
+                    (true, false) => teller.tell(tx, EventName::ContactOptIn, &contact)?,
+                    _ => {}
+                }
             }
-            Ok(contact)
+            finish(tx, contact)
         })
         .await
 }
@@ -194,19 +227,26 @@ pub fn apply(contact: &mut Contact, change: ContactChange, at: UnixMillis) -> bo
     true
 }
 
-/// Removes a contact; its number is free again. Durable when this returns.
+/// Removes a contact; its number is free again. `finish` runs in the transaction; durable when this
+/// returns.
 ///
 /// # Errors
 /// If the caller can see no such contact.
-pub async fn remove(app: &App, caller: &Caller, id: ContactId) -> Result<(), AppError> {
-    let scope = scope(caller);
+pub async fn remove<R: Send + 'static>(
+    app: &App,
+    holder: &Holder,
+    at: UnixMillis,
+    id: ContactId,
+    finish: impl FnOnce(&mut Tx<'_>, Contact) -> Result<R, AppError> + Send + 'static,
+) -> Result<R, AppError> {
+    let (scope, teller) = (scope(&holder.caller), Teller::new(app, holder, at));
     app.store
         .write(move |tx| {
-            if contacts::remove(tx, &scope, id)? {
-                Ok(())
-            } else {
-                Err(AppError::NotFound(Resource::Contact))
-            }
+            let found = contacts::find(tx, &scope, id)?;
+            let contact = found.ok_or(AppError::NotFound(Resource::Contact))?;
+            contacts::remove(tx, &scope, id)?;
+            teller.tell(tx, EventName::ContactDeleted, &contact)?;
+            finish(tx, contact)
         })
         .await
 }

@@ -22,6 +22,9 @@ pub enum Resource {
     Passkey,
     /// What a passkey is asked to sign.
     Challenge,
+    Webhook,
+    /// What was or is to be sent to a webhook.
+    Event,
 }
 
 impl Resource {
@@ -38,6 +41,8 @@ impl Resource {
             Self::Link => "link",
             Self::Passkey => "passkey",
             Self::Challenge => "challenge",
+            Self::Webhook => "webhook",
+            Self::Event => "event",
         }
     }
 }
@@ -73,6 +78,12 @@ pub enum AppError {
     /// A rule forbids it.
     #[error("{0}")]
     Forbidden(String),
+    /// There are as many as there may be.
+    #[error("{0}")]
+    Quota(String),
+    /// Another request with the same Idempotency-Key is being answered.
+    #[error("another request with this Idempotency-Key is in progress")]
+    InProgress,
     /// The store cannot do it at the moment.
     #[error(transparent)]
     Unavailable(StoreError),

@@ -10,17 +10,19 @@ use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 
 use ipnet::IpNet;
-use keyward_core::account::{Account, AccountState};
+use keyward_core::account::{Account, AccountState, Environment};
 use keyward_core::id::{AccountId, AlertId, KeyId};
 use keyward_core::time::{DAY_MILLIS, HOUR_MILLIS, UnixMillis};
 use keyward_store::alerts::{self, Alert, AlertKind, Horizon, Rule};
 use keyward_store::key_list::{self, Concern, Concerned};
 use keyward_store::usage::{self, HourSum, is_refusal};
-use keyward_store::{StoreError, Tx, accounts, keys};
+use keyward_store::{StoreError, Tx, accounts, keys, webhooks};
+use serde_json::json;
 
 use super::alerts::{default_rule, is_event, rules_in};
 use super::requests::NewNetworks;
-use super::{App, AppError};
+use super::webhooks::events::{self, EventName, Happened};
+use super::{App, AppError, Chance};
 
 /// Told one by one, of each kind.
 const MOST: u32 = 75;
@@ -153,6 +155,7 @@ async fn check_with(app: &App, networks: &NewNetworks) -> Result<(), AppError> {
             })
         });
         let raised: Vec<Alert> = raised.collect();
+        let chance = app.chance.clone();
         app.store
             .write(move |tx| {
                 for change in &changes {
@@ -160,12 +163,36 @@ async fn check_with(app: &App, networks: &NewNetworks) -> Result<(), AppError> {
                     let mut reworded = change.reworded.iter();
                     reworded.try_for_each(|(id, text)| alerts::reword(tx, *id, text))?;
                 }
-                raised.iter().try_for_each(|alert| alerts::raise(tx, alert).map(|_| ()))?;
+                for alert in &raised {
+                    if alerts::raise(tx, alert)? {
+                        tell_webhooks(tx, &chance, alert)?;
+                    }
+                }
                 Ok::<_, AppError>(())
             })
             .await?;
     }
     Ok(())
+}
+
+/// What concerns a key goes to the webhooks of its environment, and the rest to those of production.
+fn tell_webhooks(tx: &mut Tx<'_>, chance: &Chance, alert: &Alert) -> Result<(), StoreError> {
+    let key = alert.key.map(|id| keys::find(tx, id)).transpose()?.flatten();
+    let happened = Happened {
+        account: alert.account,
+        environment: key.as_ref().map_or(Environment::Production, |key| key.environment),
+        name: EventName::KeyAlert,
+        at: alert.raised_at,
+        request_id: None,
+        payload: json!({
+            "account_id": alert.account.to_string(),
+            "alert_id": alert.id.to_string(),
+            "kind": alert.kind.as_str(),
+            "text": alert.text,
+            "api_key_id": alert.key.map(|id| id.to_string()),
+        }),
+    };
+    events::emit(tx, chance, &happened)
 }
 
 /// Leaves out the many accounts of which nothing can be due: one question instead of a dozen each.
@@ -318,7 +345,29 @@ fn find(
         AlertKind::RefusalsRise | AlertKind::RequestsRise => {
             rise(tx, account, rule, now, findings)?;
         }
-        AlertKind::NewNetwork => {}
+        AlertKind::WebhookOff => {
+            let (found, total) = webhooks::turned_off(tx, account, MOST)?;
+            let n_told = u64::try_from(found.len()).unwrap_or(0);
+            findings.extend(found.iter().map(|webhook| {
+                let since = webhook.turned_off_at.map(crate::when).unwrap_or_default();
+                let name: String = webhook.display_name.chars().take(MOST_OF_A_NAME).collect();
+                let text = format!(
+                    "The webhook “{name}” ({}) was switched off at {since}, after ten events in a row \
+                     that failed. Mend its receiver and switch it on: {} events wait.",
+                    webhook.environment, webhook.waiting
+                );
+                let told = Told::Text(text);
+                Finding { kind: rule.kind, key: None, subject: webhook.id.to_string(), told }
+            }));
+            if total > n_told {
+                let text =
+                    String::from("More webhooks were switched off than are told one by one.");
+                let (subject, told) = (MORE.to_owned(), Told::Text(text));
+                findings.push(Finding { kind: rule.kind, key: None, subject, told });
+            }
+        }
+        // Raised where it happens.
+        AlertKind::NewNetwork | AlertKind::SelfRevoked => {}
     }
     Ok(())
 }

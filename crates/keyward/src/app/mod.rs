@@ -11,9 +11,11 @@ pub mod chance;
 pub mod clock;
 pub mod contacts;
 pub mod error;
+pub mod expiry;
 pub mod explain;
 pub mod factors;
 pub mod findings;
+pub mod idempotency;
 pub mod import;
 pub mod keys;
 pub mod notices;
@@ -32,18 +34,20 @@ pub mod throttle;
 mod tokens;
 pub mod usage;
 pub mod vault;
+pub mod webhooks;
 
-use std::path::Path;
 use std::sync::Mutex;
 
-use keyward_core::id::{AccountId, AlertId, ContactId, KeyId, SessionId, UserId};
-use keyward_core::time::UnixMillis;
-use keyward_store::Store;
+use keyward_core::id::{AccountId, AlertId, ContactId, KeyId, SessionId, UserId, WebhookId};
+use keyward_core::time::{DAY_MILLIS, HOUR_MILLIS, UnixMillis};
+use keyward_store::{Store, Tx};
 
+use crate::config::Settings;
 use crate::mail::Mailer;
 use crate::observe::records::Records;
+use crate::outbound::Outbound;
 
-pub use actor::Actor;
+pub use actor::{Actor, Holder};
 pub use chance::Chance;
 pub use clock::Clock;
 pub use error::{AppError, Faults, Resource};
@@ -63,6 +67,18 @@ pub struct App {
     pub passkeys: passkeys::Passkeys,
     pub once: once::Once,
     pub vault: vault::Vault,
+    /// Changes that name an `Idempotency-Key` and are being made.
+    pub in_flight: idempotency::InFlight,
+    /// Answers that are kept for each account at most.
+    pub idempotency_limit: u64,
+    pub outbound: Outbound,
+    pub deliveries: webhooks::deliver::Deliveries,
+    /// Webhooks that an account may have.
+    pub webhook_limit: u64,
+    /// For how long a replaced signing secret signs as well.
+    pub webhook_secret_grace_millis: i64,
+    /// For how long events are kept.
+    pub webhook_event_millis: i64,
     /// Without it no mail is sent.
     pub mailer: Option<Mailer>,
     /// How requests are remembered.
@@ -86,7 +102,14 @@ macro_rules! new_ids {
 
 impl App {
     #[must_use]
-    pub fn new(store: Store, clock: Clock, chance: Chance, reach: Reach, data_dir: &Path) -> Self {
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        chance: Chance,
+        reach: Reach,
+        outbound: Outbound,
+        settings: &Settings,
+    ) -> Self {
         Self {
             store,
             clock,
@@ -97,12 +120,22 @@ impl App {
             #[cfg(feature = "passkeys")]
             passkeys: passkeys::Passkeys::default(),
             once: once::Once::default(),
-            vault: vault::Vault::new(data_dir),
+            vault: vault::Vault::new(&settings.data_dir),
+            in_flight: idempotency::InFlight::default(),
+            idempotency_limit: settings.idempotency_limit.unsigned_abs(),
+            outbound,
+            deliveries: webhooks::deliver::Deliveries::default(),
+            webhook_limit: settings.webhook_limit.unsigned_abs(),
+            webhook_secret_grace_millis: settings.webhook_secret_grace_hours * HOUR_MILLIS,
+            webhook_event_millis: settings.webhook_event_days * DAY_MILLIS,
             mailer: None,
-            retention: requests::Retention { records: 0, days: 0 },
-            records: Records::new(false),
+            retention: requests::Retention {
+                records: settings.request_records.unsigned_abs(),
+                days: settings.request_days.unsigned_abs(),
+            },
+            records: Records::new(settings.request_records > 0),
             new_networks: Mutex::default(),
-            public_url: None,
+            public_url: settings.public_url.clone(),
         }
     }
 
@@ -113,6 +146,7 @@ impl App {
         new_key_id -> KeyId;
         new_session_id -> SessionId;
         new_user_id -> UserId;
+        new_webhook_id -> WebhookId;
     }
 
     #[cfg(feature = "passkeys")]
@@ -122,6 +156,11 @@ impl App {
     pub(crate) async fn put_in_force(&self) -> Result<(), AppError> {
         self.reach.put_in_force(&self.store).await
     }
+}
+
+/// What follows a change for callers that want what came of it, and nothing else.
+pub(crate) fn plain<T>(_: &mut Tx<'_>, made: T) -> Result<T, AppError> {
+    Ok(made)
 }
 
 /// A name as it is stored: no space around it, nothing that moves a cursor, not too long.

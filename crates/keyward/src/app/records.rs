@@ -221,7 +221,8 @@ mod tests {
     use crate::app::accounts::{self, NewAccount};
     use crate::app::clock::HeldClock;
     use crate::app::{Actor, Chance, Clock, Reach};
-    use crate::observe::records::Records;
+    use crate::config::Settings;
+    use crate::outbound::Outbound;
 
     fn request(at: i64, key: u8, address: &str) -> NewRequest {
         NewRequest {
@@ -313,9 +314,13 @@ mod tests {
         let store = Store::open(folder.path()).expect("it is new");
         let reach = Reach::Elsewhere { socket: folder.path().join("none") };
         let held = Clock::Held(Arc::clone(&clock));
-        let mut app = App::new(store, held, Chance::counting(), reach, folder.path());
-        app.records = Records::new(true);
-        app.retention = Retention { records, days: 7 };
+        let settings = Settings {
+            data_dir: folder.path().to_owned(),
+            request_records: i64::try_from(records).expect("it is small"),
+            ..Settings::default()
+        };
+        let outbound = Outbound::from_settings(&settings).expect("nothing is to be read");
+        let app = App::new(store, held, Chance::counting(), reach, outbound, &settings);
         let new = NewAccount {
             name: String::from("Acme"),
             kind: AccountKind::Organization,

@@ -172,7 +172,9 @@ pub(super) fn put(
     if session.is_half {
         return Ok(());
     }
-    let user = users::find(tx, session.user)?.ok_or(AppError::NotFound(Resource::User))?;
+    let mut user = users::find(tx, session.user)?.ok_or(AppError::NotFound(Resource::User))?;
+    user.last_login_at = Some(session.created_at);
+    users::put(tx, &user)?;
     let person = Person { user: user.id, account: user.account, role: user.role, address };
     let trail = Trail {
         at: session.created_at,

@@ -22,6 +22,7 @@ use keyward_store::Store;
 
 use crate::app::{App, AppError, Chance, Clock, Reach};
 use crate::config::{ConfigError, Explained, Flags, Settings, load};
+use crate::outbound::Outbound;
 
 /// Keyward: the API-key door in front of an HTTP API.
 ///
@@ -167,7 +168,8 @@ impl Context {
             Clock::system(),
             Chance::System,
             Reach::elsewhere(folder),
-            folder,
+            Outbound::from_settings(&self.settings)?,
+            &self.settings,
         );
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(&app))
     }

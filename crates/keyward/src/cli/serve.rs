@@ -52,6 +52,27 @@ pub(super) struct ServeArgs {
     /// Networks whose X-Forwarded-For is believed, separated by commas
     #[arg(long, value_name = "CIDR,…")]
     trusted_proxies: Option<String>,
+    /// Webhooks that an account may have [default: 50]
+    #[arg(long, value_name = "N")]
+    webhook_limit: Option<String>,
+    /// Webhooks over plain HTTP: never, test-loopback or always [default: test-loopback]
+    #[arg(long, value_name = "RULE")]
+    webhook_http: Option<String>,
+    /// Private networks that webhooks may go to, separated by commas
+    #[arg(long, value_name = "CIDR,…")]
+    webhook_networks: Option<String>,
+    /// File of certificates (PEM) that webhooks trust beside the system's
+    #[arg(long, value_name = "FILE")]
+    webhook_ca_file: Option<String>,
+    /// Hours for which a replaced signing secret signs as well [default: 24]
+    #[arg(long, value_name = "N")]
+    webhook_secret_grace_hours: Option<String>,
+    /// Days for which events of webhooks are kept [default: 30]
+    #[arg(long, value_name = "N")]
+    webhook_event_days: Option<String>,
+    /// Answers kept for Idempotency-Key, for each account [default: 100000]
+    #[arg(long, value_name = "N")]
+    idempotency_limit: Option<String>,
     /// Largest request body in bytes [default: 1048576]
     #[arg(long, value_name = "N")]
     max_body_bytes: Option<String>,
@@ -83,6 +104,13 @@ impl ServeArgs {
             ("request_records", self.request_records),
             ("request_days", self.request_days),
             ("trusted_proxies", self.trusted_proxies),
+            ("webhook_limit", self.webhook_limit),
+            ("webhook_http", self.webhook_http),
+            ("webhook_networks", self.webhook_networks),
+            ("webhook_ca_file", self.webhook_ca_file),
+            ("webhook_secret_grace_hours", self.webhook_secret_grace_hours),
+            ("webhook_event_days", self.webhook_event_days),
+            ("idempotency_limit", self.idempotency_limit),
             ("max_body_bytes", self.max_body_bytes),
             ("log_format", self.log_format),
             ("smtp_url", self.smtp_url),

@@ -27,6 +27,16 @@ pub enum LogFormat {
     Off,
 }
 
+/// Whether webhooks may use plain HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpRule {
+    /// HTTPS only, and never to this machine.
+    Never,
+    /// To this machine, from the test environment: for receivers in the making.
+    TestLoopback,
+    Always,
+}
+
 /// Everything that can be set.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -48,6 +58,19 @@ pub struct Settings {
     /// For so many days.
     pub request_days: i64,
     pub trusted_proxies: Vec<IpNet>,
+    /// Webhooks that an account may have.
+    pub webhook_limit: i64,
+    pub webhook_http: HttpRule,
+    /// Networks that are not public and that webhooks may go to.
+    pub webhook_networks: Vec<IpNet>,
+    /// Certificates that webhooks trust beside the system's.
+    pub webhook_ca_file: Option<PathBuf>,
+    /// For how long a replaced signing secret signs as well.
+    pub webhook_secret_grace_hours: i64,
+    /// For how long events are kept.
+    pub webhook_event_days: i64,
+    /// Answers that are kept for each account at most.
+    pub idempotency_limit: i64,
     pub max_body_bytes: usize,
     pub log_format: LogFormat,
     /// Without it no mail is sent.
@@ -83,6 +106,13 @@ impl Default for Settings {
             request_records: 0,
             request_days: 0,
             trusted_proxies: vec![],
+            webhook_limit: 0,
+            webhook_http: HttpRule::Never,
+            webhook_networks: vec![],
+            webhook_ca_file: None,
+            webhook_secret_grace_hours: 0,
+            webhook_event_days: 0,
+            idempotency_limit: 0,
             max_body_bytes: 0,
             log_format: LogFormat::Readable,
             smtp_url: None,
@@ -217,6 +247,59 @@ pub const SETTINGS: &[Setting] = &[
         default: "",
         help: "Networks whose X-Forwarded-For is believed, separated by commas",
         apply: |settings, text| networks(text).map(|list| settings.trusted_proxies = list),
+    },
+    Setting {
+        name: "webhook_limit",
+        default: "50",
+        help: "Webhooks that an account may have",
+        apply: |settings, text| whole(text, 10_000).map(|n| settings.webhook_limit = n),
+    },
+    Setting {
+        name: "webhook_http",
+        default: "test-loopback",
+        help: "Webhooks over plain HTTP: never, test-loopback (test keys, this machine), or always",
+        apply: |settings, text| {
+            settings.webhook_http = match text {
+                "never" => HttpRule::Never,
+                "test-loopback" => HttpRule::TestLoopback,
+                "always" => HttpRule::Always,
+                _ => return Err(String::from("expected never, test-loopback or always")),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "webhook_networks",
+        default: "",
+        help: "Private networks that webhooks may go to, separated by commas",
+        apply: |settings, text| networks(text).map(|list| settings.webhook_networks = list),
+    },
+    Setting {
+        name: "webhook_ca_file",
+        default: "",
+        help: "File of certificates (PEM) that webhooks trust beside the system's",
+        apply: |settings, text| {
+            settings.webhook_ca_file = Some(PathBuf::from(text)).filter(|_| !text.is_empty());
+            Ok(())
+        },
+    },
+    Setting {
+        name: "webhook_secret_grace_hours",
+        default: "24",
+        help: "Hours for which a replaced signing secret signs as well",
+        apply: |settings, text| whole(text, 720).map(|n| settings.webhook_secret_grace_hours = n),
+    },
+    Setting {
+        name: "webhook_event_days",
+        default: "30",
+        help: "Days for which events of webhooks are kept",
+        apply: |settings, text| whole(text, 3650).map(|n| settings.webhook_event_days = n),
+    },
+    Setting {
+        name: "idempotency_limit",
+        default: "100000",
+        help: "Answers kept for Idempotency-Key, for each account",
+        apply: |settings, text| whole(text, 10_000_000).map(|n| settings.idempotency_limit = n),
     },
     Setting {
         name: "max_body_bytes",

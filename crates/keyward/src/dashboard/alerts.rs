@@ -58,6 +58,12 @@ const fn words(kind: AlertKind) -> (&'static str, &'static str, &'static str) {
         AlertKind::FromBrowser => {
             ("Used from a browser", "A key is used from web pages, where anybody can read it.", "")
         }
+        AlertKind::WebhookOff => {
+            ("Webhook switched off", "Ten events in a row could not be delivered to it.", "")
+        }
+        AlertKind::SelfRevoked => {
+            ("Revoked by its holder", "Whoever held a key ended it, as a finder would.", "")
+        }
         AlertKind::PlainHttp => {
             ("Plain HTTP", "A key is sent without encryption from another machine.", "")
         }

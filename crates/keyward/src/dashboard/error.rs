@@ -67,7 +67,11 @@ pub(super) fn page(
             AppError::Taken(text) | AppError::PhoneNumber(text) => {
                 (StatusCode::CONFLICT, "This did not work", sentence(&text))
             }
-            AppError::Forbidden(text) => {
+            AppError::InProgress => {
+                let text = "The same is being done already. Look again in a moment.";
+                (StatusCode::CONFLICT, "This did not work", text.to_owned())
+            }
+            AppError::Forbidden(text) | AppError::Quota(text) => {
                 (StatusCode::CONFLICT, "This did not work", sentence(&text))
             }
             AppError::Invalid(faults) => {

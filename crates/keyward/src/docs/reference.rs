@@ -1,4 +1,5 @@
-//! The reference: every endpoint as the description has it, with a form to try it.
+//! The reference: every endpoint as the description has it, with a form to try it; a page for each group,
+//! and one that lists them all.
 //!
 //! Whole on the server and readable without a script; `try.js` makes the forms send.
 
@@ -21,6 +22,8 @@ const JSON: &str = "application/json";
 #[template(path = "docs/reference.html")]
 struct Page<'a> {
     here: &'a str,
+    /// The group that the page shows; none for the list of all.
+    shown: Option<&'a str>,
     base: &'a str,
     text: &'a str,
     headers: Vec<(&'a str, &'a str)>,
@@ -29,8 +32,12 @@ struct Page<'a> {
 
 struct Group<'a> {
     name: &'a str,
+    /// Where its page is.
+    place: &'a str,
     text: &'a str,
     entries: Vec<Entry<'a>>,
+    /// What each of its entries may be refused with.
+    refusals: Vec<Refusal<'a>>,
 }
 
 struct Entry<'a> {
@@ -74,17 +81,25 @@ struct Field {
     is_required: bool,
 }
 
+#[derive(Clone, PartialEq)]
 struct Refusal<'a> {
     code: &'a str,
     status: &'a str,
     message: &'a str,
 }
 
-/// The page. `base` is this server's address as the reader sees it.
+/// The page of a group, named by where it is, or without one the list of all.
+///
+/// `base` is this server's address as the reader sees it; `places` says where each group's page is.
 ///
 /// # Errors
 /// If the page cannot be written.
-pub fn page(description: &OpenApi, base: &str) -> Result<String, askama::Error> {
+pub fn page(
+    description: &OpenApi,
+    base: &str,
+    places: &[(&str, &str)],
+    shown: Option<&str>,
+) -> Result<String, askama::Error> {
     let empty = Components::new();
     let components = description.components.as_ref().unwrap_or(&empty);
     let reader = Reader { components, base };
@@ -98,8 +113,10 @@ pub fn page(description: &OpenApi, base: &str) -> Result<String, askama::Error> 
         .flatten()
         .map(|tag| Group {
             name: &tag.name,
+            place: places.iter().find(|(name, _)| *name == tag.name).map_or("", |(_, at)| *at),
             text: tag.description.as_deref().unwrap_or_default(),
             entries: vec![],
+            refusals: vec![],
         })
         .collect();
     for (path, item) in &description.paths.paths {
@@ -120,14 +137,28 @@ pub fn page(description: &OpenApi, base: &str) -> Result<String, askama::Error> 
             }
         }
     }
+    groups.iter_mut().for_each(share_refusals);
     Page {
         here: "/docs/reference",
+        shown,
         base,
         text: description.info.description.as_deref().unwrap_or_default(),
         headers: headers.collect(),
         groups,
     }
     .render()
+}
+
+/// Those that all entries of a group have are told once.
+fn share_refusals(group: &mut Group<'_>) {
+    let Some(first) = group.entries.first() else { return };
+    let is_everywhere = |refusal: &&Refusal<'_>| {
+        group.entries.iter().all(|entry| entry.refusals.contains(*refusal))
+    };
+    group.refusals = first.refusals.iter().filter(is_everywhere).cloned().collect();
+    for entry in &mut group.entries {
+        entry.refusals.retain(|refusal| !group.refusals.contains(refusal));
+    }
 }
 
 struct Reader<'a> {
@@ -163,6 +194,7 @@ impl<'a> Reader<'a> {
             method,
             path: &filled,
             name: if asks_for_a_key { name } else { "" },
+            is_official: !name.starts_with("api_keys."),
             id: id.map(|input| input.example.as_str()),
             body: sent.and_then(|sent| sent.example.as_ref()),
         };

@@ -30,12 +30,12 @@ use tokio::task::JoinHandle;
 use tower_layer::Layer as _;
 
 use crate::app::reach::{self, Follower};
-use crate::app::requests::Retention;
+use crate::app::webhooks::deliver;
 use crate::app::{App, AppError, Chance, Clock, Reach, phone};
 use crate::config::Settings;
 use crate::mail::Mailer;
 use crate::observe::log::{Level, Log};
-use crate::observe::records::Records;
+use crate::outbound::Outbound;
 use crate::workers::alerts::{self, AlertWorker};
 use crate::workers::records::{self, RecordWriter};
 use crate::workers::{self, UsageWriter};
@@ -123,16 +123,12 @@ impl Running {
             clock.clone(),
             chance.clone(),
             Reach::Here(Follower::new(Arc::clone(&verifier), reached)),
-            &settings.data_dir,
+            Outbound::from_settings(&settings)?,
+            &settings,
         );
         app.mailer = Mailer::from_settings(&settings)?;
-        app.public_url = settings.public_url.clone();
-        app.retention = Retention {
-            records: settings.request_records.unsigned_abs(),
-            days: settings.request_days.unsigned_abs(),
-        };
-        app.records = Records::new(settings.request_records > 0);
         let app = Arc::new(app);
+        deliver::recover(&app).await?;
         let listener = TcpListener::bind(settings.listen).await.with_context(|| {
             format!(
                 "cannot listen on {}: choose another address or port with --listen",
@@ -173,6 +169,11 @@ impl Running {
                 stopping.clone(),
             )),
             tokio::spawn(workers::flush_usage(Arc::clone(&usage), log.clone(), stopping.clone())),
+            tokio::spawn(workers::webhooks::deliver(
+                Arc::clone(&app),
+                log.clone(),
+                stopping.clone(),
+            )),
             tokio::spawn(workers::follow(Arc::clone(&app), log.clone(), stopping.clone())),
         ];
         let serving =

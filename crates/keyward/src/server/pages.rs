@@ -2,6 +2,7 @@
 
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use http::{HeaderValue, StatusCode};
+use keyward_tower::{ApiError, Code};
 
 use super::open::{Request, base, page, text};
 use super::openapi;
@@ -43,12 +44,25 @@ guides! {
     errors => guide::Page::Errors;
 }
 
-/// `GET /docs/reference`: every endpoint, from the description.
+/// `GET /docs/reference`: the list of all endpoints, from the description.
 ///
 /// # Errors
 /// INTERNAL_001 if the page cannot be made.
 pub async fn reference(request: Request) -> Answer {
-    document(reference::page(openapi::description(), &base(&request)))
+    let places: Vec<_> = openapi::groups().collect();
+    document(reference::page(openapi::description(), &base(&request), &places, None))
+}
+
+/// `GET /docs/reference/{name}`: the endpoints of a group.
+///
+/// # Errors
+/// REQUEST_001 if there is no such group, INTERNAL_001 if the page cannot be made.
+pub async fn reference_group(request: Request) -> Answer {
+    let places: Vec<_> = openapi::groups().collect();
+    let wanted = request.parameter.as_deref();
+    let shown = places.iter().map(|(_, place)| *place).find(|place| Some(*place) == wanted);
+    let Some(shown) = shown else { return Err(ApiError::new(Code::EndpointNotFound)) };
+    document(reference::page(openapi::description(), &base(&request), &places, Some(shown)))
 }
 
 /// `GET /docs/try.js`: what sends a call from the reference.

@@ -19,6 +19,7 @@ use crate::dashboard::{
     self, ApiRoute, CHARGE, EVERYBODY, Entry, Paging, WORKERS, alerts, assets, keys, login,
     overview, profile, requests, team, trail,
 };
+use crate::v3::change::Change;
 use crate::v3::{self, Answer};
 
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -30,6 +31,8 @@ pub enum Handler {
     Open(fn(open::Request) -> Answering),
     /// For whoever passed the door.
     V3(fn(v3::Request) -> Answering),
+    /// The same for what may change something.
+    Change(fn(Change) -> Answering),
     /// A page of the dashboard, for whom it says.
     Page(Entry, fn(dashboard::Request) -> Paging),
 }
@@ -50,6 +53,18 @@ impl Endpoint {
         self
     }
 
+    /// Spends the pool of sensitive operations. Contract 5.
+    const fn sensitive(mut self) -> Self {
+        self.access = Access::Guarded { class: RateClass::Sensitive, is_account_exempt: false };
+        self
+    }
+
+    /// Spends the pool of webhook tests. Contract 5.
+    const fn webhook_test(mut self) -> Self {
+        self.access = Access::Guarded { class: RateClass::WebhookTest, is_account_exempt: false };
+        self
+    }
+
     /// Answered for an account that may not be used, too. Contract 2.
     const fn exempt_from_account_state(mut self) -> Self {
         if let Access::Guarded { class, .. } = self.access {
@@ -66,6 +81,9 @@ macro_rules! handler {
     (V3, $path:path) => {
         Handler::V3(|request| Box::pin($path(request)))
     };
+    (Change, $path:path) => {
+        Handler::Change(|change| Box::pin($path(change)))
+    };
 }
 
 macro_rules! open_get {
@@ -81,13 +99,19 @@ macro_rules! open_get {
 }
 
 macro_rules! v3 {
+    ("GET" $pattern:literal, $path:path) => {
+        v3!(V3 "GET" $pattern, $path)
+    };
     ($method:literal $pattern:literal, $path:path) => {
+        v3!(Change $method $pattern, $path)
+    };
+    ($kind:ident $method:literal $pattern:literal, $path:path) => {
         Endpoint {
             method: $method,
             pattern: $pattern,
             access: Access::Guarded { class: RateClass::Standard, is_account_exempt: false },
             permission: None,
-            handler: handler!(V3, $path),
+            handler: handler!($kind, $path),
         }
     };
 }
@@ -116,6 +140,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     open_get!("/docs/rate-limits", pages::rate_limits),
     open_get!("/docs/errors", pages::errors),
     open_get!("/docs/reference", pages::reference),
+    open_get!("/docs/reference/{name}", pages::reference_group),
     open_get!("/docs/try.js", pages::try_script),
     open_get!("/openapi.json", pages::description),
     page!("GET" "/", Entry::Anyone, login::root),
@@ -199,6 +224,37 @@ pub const ENDPOINTS: &[Endpoint] = &[
     v3!("DELETE" "/v3/contacts/{id}", v3::contacts::remove).asks(Permission::ContactsWrite),
     v3!("GET" "/v3/contacts/{id}/message-summary", v3::contacts::message_summary)
         .asks(Permission::ContactsRead),
+    v3!("GET" "/v3/users", v3::users::list).asks(Permission::UsersRead),
+    v3!("POST" "/v3/users", v3::users::invite).asks(Permission::UsersWrite).sensitive(),
+    v3!("GET" "/v3/users/{id}", v3::users::show).asks(Permission::UsersRead),
+    v3!("PATCH" "/v3/users/{id}", v3::users::update).asks(Permission::UsersWrite),
+    v3!("DELETE" "/v3/users/{id}", v3::users::remove).asks(Permission::UsersWrite),
+    v3!("GET" "/v3/webhooks", v3::webhooks::list).asks(Permission::WebhooksRead),
+    v3!("POST" "/v3/webhooks", v3::webhooks::create).asks(Permission::WebhooksWrite),
+    v3!("GET" "/v3/webhooks/event-types", v3::webhooks::event_types).asks(Permission::WebhooksRead),
+    v3!("GET" "/v3/webhooks/{id}", v3::webhooks::show).asks(Permission::WebhooksRead),
+    v3!("PUT" "/v3/webhooks/{id}", v3::webhooks::update).asks(Permission::WebhooksWrite),
+    v3!("DELETE" "/v3/webhooks/{id}", v3::webhooks::remove).asks(Permission::WebhooksWrite),
+    v3!("GET" "/v3/webhooks/{id}/events", v3::webhooks::events).asks(Permission::WebhooksRead),
+    v3!("PATCH" "/v3/webhooks/{id}/toggle-status", v3::webhooks::toggle)
+        .asks(Permission::WebhooksWrite),
+    v3!("POST" "/v3/webhooks/{id}/rotate-secret", v3::webhooks::rotate_secret)
+        .asks(Permission::WebhooksRotateSecret)
+        .sensitive(),
+    v3!("POST" "/v3/webhooks/{id}/test", v3::webhooks::test)
+        .asks(Permission::WebhooksWrite)
+        .webhook_test(),
+    v3!("GET" "/v3/api-keys", v3::api_keys::list).asks(Permission::ApiKeysRead),
+    v3!("POST" "/v3/api-keys", v3::api_keys::create).asks(Permission::ApiKeysWrite),
+    v3!("DELETE" "/v3/api-keys/self", v3::api_keys::remove_self).exempt_from_account_state(),
+    v3!("GET" "/v3/api-keys/{id}", v3::api_keys::show).asks(Permission::ApiKeysRead),
+    v3!("PATCH" "/v3/api-keys/{id}", v3::api_keys::update).asks(Permission::ApiKeysWrite),
+    v3!("DELETE" "/v3/api-keys/{id}", v3::api_keys::remove).asks(Permission::ApiKeysWrite),
+    v3!("POST" "/v3/api-keys/{id}/rotate", v3::api_keys::rotate)
+        .asks(Permission::ApiKeysWrite)
+        .sensitive(),
+    v3!("POST" "/v3/api-keys/{id}/disable", v3::api_keys::disable).asks(Permission::ApiKeysWrite),
+    v3!("POST" "/v3/api-keys/{id}/enable", v3::api_keys::enable).asks(Permission::ApiKeysWrite),
 ];
 
 /// The routes of the API, for pages that tell of them.

@@ -213,20 +213,26 @@ impl Dispatch {
                 let docs_url = Arc::clone(&self.docs_url);
                 Ok(handler(open::Request { app, parts, parameter, is_ready, docs_url }))
             }
-            (Handler::V3(handler), Some(caller)) => {
+            (Handler::V3(_) | Handler::Change(_), Some(caller)) => {
                 if permission.is_some_and(|permission| !caller.may(permission)) {
                     return Err(ApiError::new(Code::PermissionMissing));
                 }
-                Ok(handler(v3::Request {
+                let request = v3::Request {
                     app: Arc::clone(&self.app),
                     caller,
+                    address: passage.client,
                     request_id: passage.request_id,
                     at: passage.at.wall,
                     parts,
                     body,
                     id: parameter,
                     max_body_bytes: self.max_body_bytes,
-                }))
+                };
+                Ok(match handler {
+                    Handler::Change(handler) => Box::pin(v3::change::carry_out(request, *handler)),
+                    Handler::V3(handler) => handler(request),
+                    _ => return Err(ApiError::new(Code::InternalUnexpected)),
+                })
             }
             (Handler::Page(entry, handler), _) => {
                 let arrival = Arrival {
@@ -241,7 +247,9 @@ impl Dispatch {
                 };
                 Ok(Box::pin(dashboard::answer(arrival, *entry, *handler)))
             }
-            (Handler::V3(_), None) => Err(ApiError::new(Code::NotAuthenticated)),
+            (Handler::V3(_) | Handler::Change(_), None) => {
+                Err(ApiError::new(Code::NotAuthenticated))
+            }
         }
     }
 }

@@ -2,19 +2,19 @@
 
 use http::StatusCode;
 use keyward_core::id::ContactId;
+use keyward_store::Tx;
 use keyward_store::contacts::Contact;
 use keyward_tower::{ApiError, Code};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::{Object, check_idempotency_key, fault};
+use super::change::Change;
+use super::extract::{Object, check, fault};
 use super::page::{Page, Pagination, Query};
-use super::{Answer, Request, no_content};
+use super::{Answer, Request};
+use crate::app::AppError;
 use crate::app::contacts::{self, Channel, ContactChange, ContactQuery};
-use crate::app::{AppError, Faults};
 use crate::when;
-
-pub(super) const LONGEST_SEARCH: usize = 100;
 
 /// A phone number that messages can be sent to.
 #[derive(Serialize, ToSchema)]
@@ -124,11 +124,9 @@ impl MessageSummary {
 ///
 /// # Errors
 /// VALIDATION_001, VALIDATION_002, RESOURCE_007.
-pub async fn create(mut request: Request) -> Answer {
-    let body = request.object().await?;
-    check_idempotency_key(&request.parts.headers)?;
-    let mut faults = Faults::new();
-    let is_sandbox = body.flag("sandbox", &mut faults).unwrap_or(false);
+pub async fn create(change: Change) -> Answer {
+    let Change { request, body, is_sandbox, writer } = change;
+    let mut faults = body.faults();
     let number = body.text("phone_number", &mut faults);
     if number.is_none_or(|number| number.trim().is_empty()) && !faults.contains_key("phone_number")
     {
@@ -136,12 +134,15 @@ pub async fn create(mut request: Request) -> Answer {
     }
     let number = check(faults).map(|()| number.unwrap_or_default())?;
     let Request { app, caller, at, .. } = &request;
-    let contact = if is_sandbox {
-        contacts::draft(app, caller, *at, number)?
-    } else {
-        contacts::create(app, caller, *at, number).await?
-    };
-    request.answer(StatusCode::CREATED, &ContactView::from(&contact), is_sandbox)
+    if is_sandbox {
+        let contact = contacts::draft(app, caller, *at, number)?;
+        return writer.pretend(StatusCode::CREATED, &ContactView::from(&contact)).await;
+    }
+    contacts::create(app, &request.holder(), *at, number, |tx, contact| {
+        writer.write(tx, StatusCode::CREATED, &ContactView::from(&contact))
+    })
+    .await?
+    .answer()
 }
 
 /// `GET /v3/contacts`
@@ -155,11 +156,7 @@ pub async fn list(request: Request) -> Answer {
         None => None,
         Some(text) => Some(Channel::from_text(text).ok_or_else(|| unknown_channel("channel"))?),
     };
-    let search = query.get("search").map(ToOwned::to_owned);
-    if search.as_ref().is_some_and(|text| text.chars().count() > LONGEST_SEARCH) {
-        let sentence = format!("search must not be longer than {LONGEST_SEARCH} characters");
-        return Err(ApiError::new(Code::RequestInvalid).about("search", sentence));
-    }
+    let search = query.search()?;
     let (found, total) = if let Some(phone) = query.get("phone") {
         // A plus sign that was not percent-encoded arrives as a space.
         let phone = phone.strip_prefix(' ').map_or_else(|| phone.to_owned(), |p| format!("+{p}"));
@@ -179,7 +176,7 @@ pub async fn list(request: Request) -> Answer {
         contacts: found.iter().map(ContactView::from).collect(),
         pagination: page.of_total(total),
     };
-    request.answer(StatusCode::OK, &list, false)
+    request.answer(&list)
 }
 
 /// `GET /v3/contacts/{id}`
@@ -188,36 +185,37 @@ pub async fn list(request: Request) -> Answer {
 /// VALIDATION_003, RESOURCE_001.
 pub async fn show(request: Request) -> Answer {
     let contact = contacts::find(&request.app, &request.caller, request.id()?).await?;
-    request.answer(StatusCode::OK, &ContactView::from(&contact), false)
+    request.answer(&ContactView::from(&contact))
 }
 
 /// `PATCH /v3/contacts/{id}`
 ///
 /// # Errors
 /// VALIDATION_001, VALIDATION_003, RESOURCE_001.
-pub async fn update(mut request: Request) -> Answer {
-    let body = request.object().await?;
-    check_idempotency_key(&request.parts.headers)?;
+pub async fn update(change: Change) -> Answer {
+    let Change { request, body, is_sandbox, writer } = change;
     let id: ContactId = request.id()?;
-    let (change, is_sandbox) = read_change(&body)?;
+    let change = read_change(&body)?;
     let Request { app, caller, at, .. } = &request;
-    let contact = if is_sandbox {
+    if is_sandbox {
         // Nothing is looked up: an example stands in, under the id that was asked for. Contract 6.
         let mut contact = contacts::draft(app, caller, *at, SANDBOX_NUMBER)?;
         contacts::apply(&mut contact, change, *at);
-        Contact { id, ..contact }
-    } else {
-        contacts::update(app, caller, *at, id, change).await?
-    };
-    request.answer(StatusCode::OK, &ContactView::from(&contact), is_sandbox)
+        let contact = Contact { id, ..contact };
+        return writer.pretend(StatusCode::OK, &ContactView::from(&contact)).await;
+    }
+    contacts::update(app, &request.holder(), *at, id, change, |tx, contact| {
+        writer.write(tx, StatusCode::OK, &ContactView::from(&contact))
+    })
+    .await?
+    .answer()
 }
 
 /// A number that belongs to nobody.
 const SANDBOX_NUMBER: &str = "+14155550123";
 
-fn read_change(body: &Object) -> Result<(ContactChange, bool), ApiError> {
-    let mut faults = Faults::new();
-    let is_sandbox = body.flag("sandbox", &mut faults).unwrap_or(false);
+fn read_change(body: &Object) -> Result<ContactChange, ApiError> {
+    let mut faults = body.faults();
     let opt_out = body.flag("opt_out", &mut faults);
     let channel = body.text("default_channel", &mut faults);
     let default_channel = channel.and_then(Channel::from_text);
@@ -226,24 +224,22 @@ fn read_change(body: &Object) -> Result<(ContactChange, bool), ApiError> {
         fault(&mut faults, "default_channel", sentence);
     }
     check(faults)?;
-    Ok((ContactChange { default_channel, opt_out }, is_sandbox))
+    Ok(ContactChange { default_channel, opt_out })
 }
 
 /// `DELETE /v3/contacts/{id}`
 ///
 /// # Errors
 /// VALIDATION_001, VALIDATION_003, RESOURCE_001.
-pub async fn remove(mut request: Request) -> Answer {
-    let body = request.object().await?;
-    check_idempotency_key(&request.parts.headers)?;
+pub async fn remove(change: Change) -> Answer {
+    let Change { request, body, is_sandbox, writer } = change;
     let id: ContactId = request.id()?;
-    let mut faults = Faults::new();
-    let is_sandbox = body.flag("sandbox", &mut faults).unwrap_or(false);
-    check(faults)?;
-    if !is_sandbox {
-        contacts::remove(&request.app, &request.caller, id).await?;
+    check(body.faults())?;
+    if is_sandbox {
+        return writer.pretend_no_content().await;
     }
-    no_content(is_sandbox)
+    let finish = |tx: &mut Tx<'_>, _| writer.no_content(tx);
+    contacts::remove(&request.app, &request.holder(), request.at, id, finish).await?.answer()
 }
 
 /// `GET /v3/contacts/{id}/message-summary`
@@ -252,11 +248,7 @@ pub async fn remove(mut request: Request) -> Answer {
 /// VALIDATION_003, RESOURCE_001.
 pub async fn message_summary(request: Request) -> Answer {
     let contact = contacts::find(&request.app, &request.caller, request.id()?).await?;
-    request.answer(StatusCode::OK, &MessageSummary::of(contact.id), false)
-}
-
-fn check(faults: Faults) -> Result<(), ApiError> {
-    if faults.is_empty() { Ok(()) } else { Err(AppError::Invalid(faults).into()) }
+    request.answer(&MessageSummary::of(contact.id))
 }
 
 fn unknown_channel(field: &str) -> ApiError {

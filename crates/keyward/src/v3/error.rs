@@ -12,13 +12,15 @@ impl From<AppError> for ApiError {
                 Resource::Contact => Code::ContactNotFound,
                 Resource::Account => Code::CustomerNotFound,
                 Resource::User => Code::UserNotFound,
-                Resource::ApiKey
-                | Resource::Session
+                Resource::ApiKey => Code::KeyNotFound,
+                Resource::Session
                 | Resource::Alert
                 | Resource::Request
                 | Resource::Link
                 | Resource::Passkey
-                | Resource::Challenge => Code::EndpointNotFound,
+                | Resource::Challenge
+                | Resource::Event => Code::EndpointNotFound,
+                Resource::Webhook => Code::WebhookNotFound,
             }),
             AppError::Taken(message) => Self::new(Code::AlreadyExists).saying(message),
             AppError::Invalid(faults) => {
@@ -32,8 +34,10 @@ impl From<AppError> for ApiError {
             AppError::PhoneNumber(sentence) => {
                 Self::new(Code::PhoneNumberInvalid).about("phone_number", sentence)
             }
-            AppError::Forbidden(_)
-            | AppError::NotAllowed
+            AppError::Forbidden(rule) => Self::new(Code::RequestInvalid).saying(sentence(&rule)),
+            AppError::Quota(rule) => Self::new(Code::QuotaExceeded).saying(sentence(&rule)),
+            AppError::InProgress => Self::new(Code::IdempotencyConflict),
+            AppError::NotAllowed
             | AppError::NotConfirmed
             | AppError::WrongCredentials
             | AppError::TooManyAttempts(_) => Self::new(Code::PermissionMissing),
@@ -51,4 +55,12 @@ impl From<AppError> for ApiError {
             AppError::Internal(cause) => Self::new(Code::InternalUnexpected).caused_by(cause),
         }
     }
+}
+
+/// A rule as a sentence.
+fn sentence(rule: &str) -> String {
+    let mut characters = rule.chars();
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }

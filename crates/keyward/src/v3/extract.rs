@@ -1,5 +1,6 @@
 //! Bodies: size, type, JSON, in this order; and fields with their sentences. Contract 2 and 3.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::Request;
-use crate::app::Faults;
+use crate::app::{AppError, Faults};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -133,6 +134,52 @@ impl Object {
         value.as_str()
     }
 
+    /// The faults to begin with: those of the switch that every body may have.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        let mut faults = Faults::new();
+        self.flag("sandbox", &mut faults);
+        faults
+    }
+
+    /// True if a member is there, be it `null`.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// A whole number from 0 on, or a sentence about why it is none.
+    pub fn whole(&self, name: &str, faults: &mut Faults) -> Option<u32> {
+        let value = self.get(name)?;
+        let number = value.as_u64().map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+        if number.is_none() {
+            fault(faults, name, format!("{name} must be a whole number"));
+        }
+        number
+    }
+
+    /// A list of texts, or a sentence about why it is none.
+    pub fn texts(&self, name: &str, faults: &mut Faults) -> Option<Vec<String>> {
+        let texts = texts_of(self.get(name)?);
+        if texts.is_none() {
+            fault(faults, name, format!("{name} must be a list of strings"));
+        }
+        texts
+    }
+
+    /// Lists of texts by name, or a sentence about why it is something else.
+    pub fn lists(&self, name: &str, faults: &mut Faults) -> Option<BTreeMap<String, Vec<String>>> {
+        let members = self.get(name)?.as_object();
+        let lists = members.and_then(|members| {
+            let list = |(name, value): (&String, &Value)| Some((name.clone(), texts_of(value)?));
+            members.iter().map(list).collect::<Option<_>>()
+        });
+        if lists.is_none() {
+            fault(faults, name, format!("{name} must be an object of lists of strings"));
+        }
+        lists
+    }
+
     /// `true` or `false`, or a sentence about why it is neither.
     pub fn flag(&self, name: &str, faults: &mut Faults) -> Option<bool> {
         let value = self.get(name)?;
@@ -141,6 +188,19 @@ impl Object {
         }
         value.as_bool()
     }
+}
+
+fn texts_of(value: &Value) -> Option<Vec<String>> {
+    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+    value.as_array()?.iter().map(text).collect()
+}
+
+/// Lets a body without faults pass.
+///
+/// # Errors
+/// VALIDATION_001 with the sentences.
+pub fn check(faults: Faults) -> Result<(), ApiError> {
+    if faults.is_empty() { Ok(()) } else { Err(AppError::Invalid(faults).into()) }
 }
 
 /// Adds a sentence about a field.
@@ -152,16 +212,20 @@ pub fn fault(faults: &mut Faults, field: &str, sentence: impl Into<String>) {
 ///
 /// # Errors
 /// VALIDATION_007 for any other.
-pub fn check_idempotency_key(headers: &http::HeaderMap) -> Result<(), ApiError> {
+pub fn idempotency_key(headers: &http::HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut keys = headers.get_all("idempotency-key").iter();
-    let Some(key) = keys.next() else { return Ok(()) };
+    let Some(key) = keys.next() else { return Ok(None) };
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let bytes = key.as_bytes();
-    if keys.next().is_none() && (1..=255).contains(&bytes.len()) && bytes.iter().all(is_plain) {
-        Ok(())
-    } else {
-        let sentence = "Idempotency-Key must be 1 to 255 letters, digits, underscores or hyphens";
-        Err(ApiError::new(Code::IdempotencyKeyInvalid).about("Idempotency-Key", sentence))
+    let is_right =
+        keys.next().is_none() && (1..=255).contains(&bytes.len()) && bytes.iter().all(is_plain);
+    match key.to_str() {
+        Ok(key) if is_right => Ok(Some(key)),
+        _ => {
+            let sentence =
+                "Idempotency-Key must be 1 to 255 letters, digits, underscores or hyphens";
+            Err(ApiError::new(Code::IdempotencyKeyInvalid).about("Idempotency-Key", sentence))
+        }
     }
 }
 
@@ -194,7 +258,7 @@ mod tests {
         let check = |text: &str, expected: bool| {
             let mut headers = http::HeaderMap::new();
             headers.insert("idempotency-key", HeaderValue::from_str(text).expect(text));
-            assert_eq!(check_idempotency_key(&headers).is_ok(), expected, "{text}");
+            assert_eq!(idempotency_key(&headers).is_ok(), expected, "{text}");
         };
         check("a", true);
         check("A-z_09", true);
@@ -203,6 +267,6 @@ mod tests {
         check("", false);
         check("a b", false);
         check("a/b", false);
-        assert!(check_idempotency_key(&http::HeaderMap::new()).is_ok());
+        assert!(idempotency_key(&http::HeaderMap::new()).is_ok_and(|key| key.is_none()));
     }
 }

@@ -1,6 +1,5 @@
 //! `GET /v3/me`: whose key this is, and what the key may do. Contract 4; sources 8.1.
 
-use http::StatusCode;
 use keyward_core::account::{Account, AccountKind, AccountState};
 use keyward_tower::{ApiError, Code};
 use serde::Serialize;
@@ -197,7 +196,7 @@ pub async fn show(request: Request) -> Answer {
             expires_at: key.expires_at.map(when),
         },
     };
-    request.answer(StatusCode::OK, &me, false)
+    request.answer(&me)
 }
 
 /// An answer for the reference.

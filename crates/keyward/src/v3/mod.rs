@@ -1,12 +1,17 @@
 //! The JSON API: handlers and wire types, a resource a file. Contract 8.
 
+pub mod api_keys;
+pub mod change;
 pub mod contacts;
 pub mod description;
 pub mod error;
 pub mod extract;
 pub mod me;
 pub mod page;
+pub mod users;
+pub mod webhooks;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,7 +26,7 @@ use keyward_tower::headers::X_SANDBOX;
 use keyward_tower::{ApiError, Code, RequestId, envelope};
 use serde::Serialize;
 
-use crate::app::App;
+use crate::app::{Actor, App, Holder};
 
 /// What a handler gives.
 pub type Answer = Result<Response<Full<Bytes>>, ApiError>;
@@ -30,6 +35,8 @@ pub type Answer = Result<Response<Full<Bytes>>, ApiError>;
 pub struct Request {
     pub app: Arc<App>,
     pub caller: Caller,
+    /// Who sent it, behind proxies that are trusted.
+    pub address: IpAddr,
     pub request_id: RequestId,
     /// The clock, read once for the request.
     pub at: UnixMillis,
@@ -47,27 +54,33 @@ impl Request {
         id.parse().map_err(|_| ApiError::new(Code::UuidInvalid))
     }
 
-    /// An answer with data.
-    fn answer<T: Serialize>(&self, status: StatusCode, data: &T, is_sandbox: bool) -> Answer {
+    /// 200 with data.
+    fn answer<T: Serialize>(&self, data: &T) -> Answer {
         let body = envelope::success(self.request_id, self.at, data)
             .map_err(|error| ApiError::new(Code::InternalUnexpected).caused_by(error))?;
-        let mut response = Response::new(Full::new(body));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if is_sandbox {
-            headers.insert(X_SANDBOX, HeaderValue::from_static("true"));
-        }
-        Ok(response)
+        Ok(answer(StatusCode::OK, body, false))
+    }
+
+    fn holder(&self) -> Holder {
+        Holder { caller: self.caller, request_id: self.request_id, address: self.address }
+    }
+
+    fn actor(&self) -> Actor {
+        Actor::Key(self.holder())
     }
 }
 
-/// 204: no body, the same headers.
-fn no_content(is_sandbox: bool) -> Answer {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    if is_sandbox {
-        response.headers_mut().insert(X_SANDBOX, HeaderValue::from_static("true"));
+/// An answer; one without a body has no type either.
+fn answer(status: StatusCode, body: Bytes, is_sandbox: bool) -> Response<Full<Bytes>> {
+    let has_body = !body.is_empty();
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if has_body {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    Ok(response)
+    if is_sandbox {
+        headers.insert(X_SANDBOX, HeaderValue::from_static("true"));
+    }
+    response
 }

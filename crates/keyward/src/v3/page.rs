@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 pub(super) const DEFAULT_PAGE_SIZE: u32 = 20;
 pub(super) const LARGEST_PAGE: u32 = 100;
+pub(super) const LONGEST_SEARCH: usize = 100;
 
 /// The values of a query string. Of a name that stands twice, the last counts.
 pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
@@ -24,6 +25,19 @@ impl<'a> Query<'a> {
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().rev().find(|(found, _)| found == name)?;
         Some(found.1.as_ref()).filter(|value| !value.is_empty())
+    }
+
+    /// `search`: some text to look for.
+    ///
+    /// # Errors
+    /// VALIDATION_001 if it is too long.
+    pub fn search(&self) -> Result<Option<String>, ApiError> {
+        let search = self.get("search").map(ToOwned::to_owned);
+        if search.as_ref().is_some_and(|text| text.chars().count() > LONGEST_SEARCH) {
+            let sentence = format!("search must not be longer than {LONGEST_SEARCH} characters");
+            return Err(ApiError::new(Code::RequestInvalid).about("search", sentence));
+        }
+        Ok(search)
     }
 
     fn number(&self, name: &str) -> Result<Option<i128>, ApiError> {
@@ -66,6 +80,12 @@ impl Page {
             return Err(error);
         }
         Ok(Self { number: u64::try_from(number).unwrap_or(u64::MAX), size })
+    }
+
+    /// For a list that has one page.
+    #[must_use]
+    pub const fn whole() -> Self {
+        Self { number: 1, size: LARGEST_PAGE }
     }
 
     #[must_use]

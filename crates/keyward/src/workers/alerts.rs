@@ -8,7 +8,8 @@ use tokio::sync::{Mutex, watch};
 
 use super::stopped;
 use crate::app::notices::{self, Tries};
-use crate::app::{App, AppError, alerts, findings, sessions};
+use crate::app::webhooks::deliver;
+use crate::app::{App, AppError, alerts, expiry, findings, idempotency, sessions};
 use crate::observe::log::{Level, Log};
 
 /// How often it is looked.
@@ -43,11 +44,14 @@ impl AlertWorker {
     pub async fn check(&self) -> Result<(), AppError> {
         let mut turn = self.turn.lock().await;
         findings::check(&self.app).await?;
+        expiry::check(&self.app).await?;
         notices::send(&self.app, &mut turn.tries).await?;
         let ticks = self.app.clock.now().ticks;
         if turn.swept_at.is_none_or(|at| ticks.0.saturating_sub(at.0) >= SWEEP_EVERY_MILLIS) {
             alerts::forget(&self.app).await?;
             sessions::sweep(&self.app).await?;
+            idempotency::forget(&self.app).await?;
+            deliver::forget(&self.app).await?;
             turn.swept_at = Some(ticks);
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod records;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;

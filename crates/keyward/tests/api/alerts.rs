@@ -422,7 +422,9 @@ async fn a_rule_is_on_until_somebody_in_charge_says_otherwise() {
             ("refusals_rise", 5),
             ("requests_rise", 5),
             ("from_browser", 0),
-            ("plain_http", 0)
+            ("plain_http", 0),
+            ("webhook_off", 0),
+            ("self_revoked", 0)
         ]
     );
     lasting(&server).await;
@@ -578,12 +580,16 @@ async fn add_member(server: &TestServer, email: &str, role: Role, status: UserSt
     let user = User {
         id: UserId::from_bytes([n; 16]),
         account: server.account.id,
+        environment: Environment::Production,
         name: String::from("Ada"),
         email: email.to_owned(),
         role,
         status,
         password_hash: None,
         created_at: BEGIN,
+        invited_at: None,
+        last_login_at: None,
+        updated_at: None,
         totp: None,
         totp_step: 0,
     };

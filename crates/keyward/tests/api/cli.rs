@@ -378,7 +378,7 @@ async fn keys_from_elsewhere_are_imported_all_or_none() {
             "line 7: environment: must be production or test",
             "line 8: permissions: unknown permission 'contacts:all': expected one of contacts:read \
              contacts:write users:read users:write webhooks:read webhooks:write \
-             webhooks:rotate_secret",
+             webhooks:rotate_secret api_keys:read api_keys:write",
             "line 9: expires_at: is in the past",
             "line 10: key: is a placeholder and no secret",
             "line 11: has 3 columns instead of 7",
@@ -442,7 +442,7 @@ fn a_database_of_a_newer_version_and_what_is_no_database_are_refused() {
     std::fs::write(&database, &bytes).expect("the folder is ours");
     let ended = shell.run(&["accounts", "list"]);
     assert_eq!(ended.code, 1);
-    assert!(ended.err.contains("has version 99, this program knows up to 3"), "{ended:?}");
+    assert!(ended.err.contains("has version 99, this program knows up to 4"), "{ended:?}");
     let ended = shell.run(&["serve", "--listen", "127.0.0.1:0"]);
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("has version 99"), "{ended:?}");

@@ -30,12 +30,16 @@ async fn member(server: &BareServer, account: AccountId, role: Role) -> Person {
     let user = User {
         id: UserId::from_bytes(bytes),
         account,
+        environment: Environment::Production,
         name: if role == Role::Owner { String::from("Ada") } else { role.to_string() },
         email: format!("{role}@{account}.example.com"),
         role,
         status: UserStatus::Active,
         password_hash: None,
         created_at: BEGIN,
+        invited_at: None,
+        last_login_at: None,
+        updated_at: None,
         totp: None,
         totp_step: 0,
     };

@@ -14,10 +14,10 @@ use utoipa::openapi::{
 };
 
 use super::{DOCS_URL, EXAMPLE_ID, JSON};
-use crate::v3::description::{OPERATIONS, Shape};
+use crate::v3::description::{Shape, operations};
 
 /// Each with a sentence, a sample, and whether it is a number.
-const HEADERS: [(&str, &str, &str, bool); 11] = [
+const HEADERS: [(&str, &str, &str, bool); 13] = [
     (
         "X-Request-Id",
         "Names the request; the log of the server has it too.",
@@ -43,6 +43,13 @@ const HEADERS: [(&str, &str, &str, bool); 11] = [
     ),
     ("X-Should-Retry", "false: sending it again will not help.", "false", false),
     ("X-Sandbox", "true: nothing was written.", "true", false),
+    ("Idempotent-Replayed", "true: this is the answer to an earlier request.", "true", false),
+    (
+        "X-Original-Request-Id",
+        "The earlier request, whose answer this is.",
+        "req_b9ln7IPEQIItkJ2yWQjj",
+        false,
+    ),
     ("X-Profile-Id", "The profile that the request acted for.", EXAMPLE_ID, false),
 ];
 
@@ -181,7 +188,7 @@ pub(super) fn components(used: Used) -> Components {
         .security_scheme("ApiKey", SecurityScheme::ApiKey(ApiKey::Header(scheme)))
         .schema("Error", error_schema())
         .schema("Meta", meta_schema());
-    for words in OPERATIONS {
+    for words in operations() {
         if let Some((shape, _)) = words.success.data {
             let mut schemas = vec![((shape.name)().into_owned(), (shape.schema)())];
             (shape.others)(&mut schemas);

@@ -28,7 +28,7 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{Content, Deprecated, OpenApi, OpenApiBuilder, Paths, Ref, Required, Server};
 
 use super::routes::{ENDPOINTS, Endpoint};
-use crate::v3::description::{GROUPS, OPERATIONS, Operation as Words, QueryParameter};
+use crate::v3::description::{GROUPS, Operation as Words, QueryParameter, operations};
 
 /// Stands for this server's address until a reader asks.
 const BASE: &str = "{base}";
@@ -36,6 +36,10 @@ const BASE: &str = "{base}";
 const DOCS_URL: &str = "{docs_url}";
 const JSON: &str = "application/json";
 const EXAMPLE_ID: &str = "018cc251-f400-7101-8101-010101010101";
+
+/// Their group: its name, where its page is, and what it is about.
+const HEALTH_GROUP: (&str, &str, &str) =
+    ("Health", "health", "For whoever looks after the server. No key.");
 
 /// The three that look after a server, and what each answers with.
 const HEALTH: [(&str, &str, &str, u16, &str); 3] = [
@@ -57,6 +61,11 @@ static TEXT: LazyLock<String> =
 /// The description, with [`BASE`] where this server's address belongs.
 pub fn description() -> &'static OpenApi {
     &DESCRIPTION
+}
+
+/// The groups of operations: the name of each, and the last part of where its page is.
+pub fn groups() -> impl Iterator<Item = (&'static str, &'static str)> {
+    GROUPS.into_iter().chain([HEALTH_GROUP]).map(|(name, place, _)| (name, place))
 }
 
 /// The description as JSON.
@@ -83,13 +92,14 @@ fn describe() -> OpenApi {
     }
     let text = "Each request below `/v3` carries a key in the header `x-api-key`. Where there is \
                 `GET`, there is `HEAD` as well. Unknown members of a body are ignored.";
-    let tags =
-        GROUPS.into_iter().chain([("Health", "For whoever looks after the server. No key.")]);
+    let tags = GROUPS.into_iter().chain([HEALTH_GROUP]);
     OpenApiBuilder::new()
         .info(InfoBuilder::new().title("Keyward").version("v3").description(Some(text)).build())
         .servers(Some([Server::new(BASE)]))
         .tags(Some(
-            tags.map(|(name, text)| TagBuilder::new().name(name).description(Some(text)).build()),
+            tags.map(|(name, _, text)| {
+                TagBuilder::new().name(name).description(Some(text)).build()
+            }),
         ))
         .paths(paths)
         .components(Some(components(used)))
@@ -115,8 +125,7 @@ fn operation_of(endpoint: &Endpoint, used: &mut Used) -> Option<Operation> {
             .securities(Some(Vec::<SecurityRequirement>::new()))
             .response(status.to_string(), with_headers(answer, &ALWAYS))
     } else {
-        let words = OPERATIONS
-            .iter()
+        let words = operations()
             .find(|words| (words.method, words.pattern) == (endpoint.method, endpoint.pattern))?;
         codes.extend(codes_of(endpoint, words));
         guarded(endpoint, words)
@@ -151,6 +160,8 @@ fn codes_of(endpoint: &Endpoint, words: &Words) -> BTreeSet<Code> {
         codes.extend([
             Code::RequestInvalid,
             Code::IdempotencyKeyInvalid,
+            Code::IdempotencyConflict,
+            Code::QuotaExceeded,
             Code::MediaTypeUnsupported,
             Code::BodyTooLarge,
             Code::TimedOut,
@@ -195,7 +206,9 @@ fn guarded(endpoint: &Endpoint, words: &Words) -> OperationBuilder {
         answer = answer.content(JSON, content(enveloped(shape), success_example(&example())));
     }
     let sandbox: &[&str] = if success.may_be_sandbox { &["X-Sandbox"] } else { &[] };
-    let headers = [&ALWAYS[..], &WITH_A_KEY, sandbox].concat();
+    let replayed: &[&str] =
+        if words.body.is_some() { &["Idempotent-Replayed", "X-Original-Request-Id"] } else { &[] };
+    let headers = [&ALWAYS[..], &WITH_A_KEY, sandbox, replayed].concat();
     operation.response(success.status.to_string(), with_headers(answer, &headers))
 }
 
@@ -217,8 +230,8 @@ fn parameters_of(endpoint: &Endpoint, words: &Words) -> Vec<ParameterBuilder> {
     let profile = "Acts for a profile of the key's organization.";
     parameters.push(of("x-profile-id", ParameterIn::Header, profile).schema(Some(uuid())));
     if words.body.is_some() {
-        let key = "Letters, digits, underscores and hyphens. Its form is checked; answers are not \
-                   kept yet.";
+        let key = "Letters, digits, underscores and hyphens. Sent again with the same one within 24 \
+                   hours, the change is not made again: the first answer is repeated.";
         let key = of("Idempotency-Key", ParameterIn::Header, key);
         let schema = text().min_length(Some(1)).max_length(Some(255));
         parameters.push(key.schema(Some(schema.pattern(Some("^[A-Za-z0-9_-]+$")))));
@@ -265,7 +278,7 @@ mod tests {
             .collect();
         assert_eq!(entries, routes);
         let n_words = routes.iter().filter(|(path, _)| path.starts_with("/v3/")).count();
-        assert_eq!(OPERATIONS.len(), n_words, "words for a route that is not there");
+        assert_eq!(operations().count(), n_words, "words for a route that is not there");
     }
 
     #[test]

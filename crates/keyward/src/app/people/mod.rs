@@ -1,28 +1,33 @@
-//! Members of an account: invite, accept, change role, suspend, remove; passwords and their resets.
+//! Members of an account: invite, change role, suspend, remove.
 //!
 //! The owner's place is neither given nor taken; nobody changes or removes oneself; the last admin
 //! stays while there is no owner. Contract 8 and 10.
 
+mod links;
+
+use keyward_core::account::Environment;
 use keyward_core::id::{AccountId, UserId};
 use keyward_core::role::{Role, UserStatus};
-use keyward_core::time::{DAY_MILLIS, HOUR_MILLIS, UnixMillis};
+use keyward_core::time::{DAY_MILLIS, UnixMillis};
+use keyward_core::verdict::Caller;
 use keyward_store::sessions::{self, LinkKind};
 use keyward_store::users::{self, Named, User};
-use keyward_store::{Constraint, StoreError, Tx, accounts, key_list};
+use keyward_store::{Constraint, StoreError, Tx, key_list};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use super::accounts::check_email;
-use super::actor::Person;
 use super::audit::{Trail, user_target};
-use super::sessions::{Entered, Visitor};
-use super::tokens::{Token, digest_of};
-use super::{Actor, App, AppError, Resource, check_name};
+use super::tokens::Token;
+use super::webhooks::events;
+use super::{Actor, App, AppError, Resource, check_name, plain};
+
+pub use links::{
+    RESET_MILLIS, change_password, check_may_ask, find_by_link, forgot, rename, reset_link,
+    take_link,
+};
 
 /// How long an invitation is good. Contract 8.
 pub const INVITATION_MILLIS: i64 = 7 * DAY_MILLIS;
-/// How long a link to set a new password is good.
-pub const RESET_MILLIS: i64 = HOUR_MILLIS;
 pub const LONGEST_NAME: usize = 100;
 const MOST_MEMBERS: usize = 1000;
 
@@ -63,6 +68,43 @@ pub async fn list(app: &App, account: AccountId) -> Result<Vec<Member>, AppError
                 })
             };
             members.into_iter().map(|user| Ok(member(tx, user)?)).collect()
+        })
+        .await
+}
+
+/// The members that a key sees: all but the owner, and none who is suspended. Contract 8.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn seen_by_key(app: &App, caller: &Caller) -> Result<Vec<User>, AppError> {
+    let (account, environment) = (caller.account(), caller.environment());
+    let is_listed = |user: &User| {
+        user.role != Role::Owner && matches!(user.status, UserStatus::Active | UserStatus::Invited)
+    };
+    app.store
+        .read(move |tx| {
+            let mut members = users::of_environment(tx, account, environment)?;
+            members.retain(is_listed);
+            // Newest first. Contract 7.
+            members.reverse();
+            Ok(members)
+        })
+        .await
+}
+
+/// One member, as a key sees it.
+///
+/// # Errors
+/// If there is none, or it is the owner.
+pub async fn find_for_key(app: &App, caller: &Caller, id: UserId) -> Result<User, AppError> {
+    let (account, environment) = (caller.account(), caller.environment());
+    let is_there = move |user: &User| {
+        user.account == account && user.environment == environment && user.role != Role::Owner
+    };
+    app.store
+        .read(move |tx| {
+            let user = users::find(tx, id)?.filter(is_there);
+            user.ok_or(AppError::NotFound(Resource::User))
         })
         .await
 }
@@ -109,22 +151,43 @@ pub async fn invite(
     email: &str,
     role: Role,
 ) -> Result<Linked, AppError> {
+    invite_and(app, actor, account, name, email, role, plain).await
+}
+
+/// [`invite`], with what follows in the same transaction.
+///
+/// A member of test data gets no link: there is nobody to sign in.
+///
+/// # Errors
+/// As [`invite`], and what `finish` fails with.
+pub async fn invite_and<R: Send + 'static>(
+    app: &App,
+    actor: &Actor,
+    account: AccountId,
+    name: &str,
+    email: &str,
+    role: Role,
+    finish: impl FnOnce(&mut Tx<'_>, Linked) -> Result<R, AppError> + Send + 'static,
+) -> Result<R, AppError> {
     actor.check_in_charge_of(account)?;
     let name = check_name("name", name, LONGEST_NAME)?;
     let email = check_email("email", email)?;
     let at = app.clock.wall();
     let token = Token::new();
     let (digest, actor, ends_at) = (token.digest(), *actor, at + INVITATION_MILLIS);
-    let new_id = app.new_user_id(at);
-    let user = app
-        .store
+    let (new_id, chance, environment) =
+        (app.new_user_id(at), app.chance.clone(), actor.environment());
+    app.store
         .write(move |tx| {
-            let members = users::of_account(tx, account)?;
+            let actor = actor.refreshed(tx, at)?;
+            let members = users::of_environment(tx, account, environment)?;
             check_gives(tx, &actor, account, role)?;
             let known = members.iter().find(|user| user.email.eq_ignore_ascii_case(&email));
             let user = match known {
                 Some(user) if user.status == UserStatus::Invited => {
-                    let user = User { name, role, ..user.clone() };
+                    let again = Some(at);
+                    let user =
+                        User { name, role, invited_at: again, updated_at: again, ..user.clone() };
                     users::put(tx, &user)?;
                     user
                 }
@@ -133,18 +196,22 @@ pub async fn invite(
                 }
                 None if members.len() >= MOST_MEMBERS => {
                     let rule = format!("an account has at most {MOST_MEMBERS} members");
-                    return Err(AppError::Forbidden(rule));
+                    return Err(AppError::Quota(rule));
                 }
                 None => {
                     let user = User {
                         id: new_id,
                         account,
+                        environment,
                         name,
                         email,
                         role,
                         status: UserStatus::Invited,
                         password_hash: None,
                         created_at: at,
+                        invited_at: Some(at),
+                        last_login_at: None,
+                        updated_at: Some(at),
                         totp: None,
                         totp_step: 0,
                     };
@@ -158,13 +225,16 @@ pub async fn invite(
                     user
                 }
             };
-            sessions::insert_link(tx, &digest, LinkKind::Invitation, Some(user.id), at, ends_at)?;
+            if environment == Environment::Production {
+                let kind = LinkKind::Invitation;
+                sessions::insert_link(tx, &digest, kind, Some(user.id), at, ends_at)?;
+            }
             let details = json!({ "email": user.email, "role": role.as_str() });
             tell(tx, at, &actor, "user.invited", &user, details)?;
-            Ok(user)
+            events::user(tx, &chance, at, &actor, "user.invited", &user, None)?;
+            finish(tx, Linked { user, token, ends_at })
         })
-        .await?;
-    Ok(Linked { user, token, ends_at })
+        .await
 }
 
 /// The owner's place is given by setting up an account, and by the operator where there is none.
@@ -176,7 +246,7 @@ fn check_gives(
 ) -> Result<(), AppError> {
     match actor {
         Actor::Person(person) if person.role.may_give(role) => Ok(()),
-        Actor::Operator if role != Role::Owner => Ok(()),
+        Actor::Key(_) | Actor::Operator if role != Role::Owner => Ok(()),
         Actor::Operator if users::owner_of(tx, account)?.is_none() => Ok(()),
         _ if role == Role::Owner => Err(AppError::Forbidden(String::from(
             "an account has one owner, who cannot be replaced",
@@ -198,65 +268,6 @@ pub(super) fn tell(
     Trail { at, account, actor, action, target, label: &user.name, details }.append(tx)
 }
 
-/// Who is invited by a link, and to which account, if the link still works.
-///
-/// # Errors
-/// If it does not.
-pub async fn find_by_link(
-    app: &App,
-    kind: LinkKind,
-    token: &str,
-) -> Result<(User, String), AppError> {
-    let (digest, now) = (digest_of(token), app.clock.wall());
-    app.store
-        .read(move |tx| {
-            let found = sessions::find_link(tx, &digest, kind, now)?.flatten();
-            let id = found.ok_or(AppError::NotFound(Resource::Link))?;
-            let user = users::find(tx, id)?.ok_or(AppError::NotFound(Resource::Link))?;
-            let account = accounts::find(tx, user.account)?;
-            let account = account.ok_or(AppError::NotFound(Resource::Link))?;
-            Ok((user, account.name))
-        })
-        .await
-}
-
-/// Takes an invitation or a reset: sets the password and uses the link up. All sessions end.
-///
-/// # Errors
-/// If the link no longer works, or the password makes no sense.
-pub async fn take_link(
-    app: &App,
-    kind: LinkKind,
-    token: &str,
-    password: Zeroizing<String>,
-    visitor: &Visitor,
-) -> Result<User, AppError> {
-    find_by_link(app, kind, token).await?;
-    let hash = app.passwords.hash("password", password).await?;
-    let (digest, now, address) = (digest_of(token), app.clock.wall(), visitor.address);
-    app.store
-        .write(move |tx| {
-            let found = sessions::find_link(tx, &digest, kind, now)?.flatten();
-            let id = found.ok_or(AppError::NotFound(Resource::Link))?;
-            let mut user = users::find(tx, id)?.ok_or(AppError::NotFound(Resource::Link))?;
-            user.password_hash = Some(hash);
-            if kind == LinkKind::Invitation {
-                user.status = UserStatus::Active;
-            }
-            users::put(tx, &user)?;
-            sessions::end_all(tx, id, None)?;
-            sessions::end_links(tx, kind, Some(id))?;
-            sessions::end_links(tx, LinkKind::Reset, Some(id))?;
-            let actor =
-                Actor::Person(Person { user: id, account: user.account, role: user.role, address });
-            let action =
-                if kind == LinkKind::Invitation { "user.joined" } else { "user.password_reset" };
-            tell(tx, now, &actor, action, &user, json!({}))?;
-            Ok(user)
-        })
-        .await
-}
-
 /// Gives a member another role.
 ///
 /// # Errors
@@ -268,7 +279,28 @@ pub async fn change_role(
     id: UserId,
     role: Role,
 ) -> Result<User, AppError> {
-    change(app, actor, account, id, "user.role_changed", move |tx, actor, user| {
+    change_role_and(app, actor, account, id, role, plain).await
+}
+
+/// [`change_role`], with what follows in the same transaction.
+///
+/// # Errors
+/// As [`change_role`], and what `finish` fails with.
+pub async fn change_role_and<R: Send + 'static>(
+    app: &App,
+    actor: &Actor,
+    account: AccountId,
+    id: UserId,
+    role: Role,
+    finish: impl FnOnce(&mut Tx<'_>, User) -> Result<R, AppError> + Send + 'static,
+) -> Result<R, AppError> {
+    let (chance, at) = (app.chance.clone(), app.clock.wall());
+    let told = *actor;
+    let finish = move |tx: &mut Tx<'_>, (user, before): (User, Role)| {
+        events::user(tx, &chance, at, &told, "user.role_changed", &user, Some(before))?;
+        finish(tx, user)
+    };
+    change(app, actor, account, id, "user.role_changed", finish, move |tx, actor, user| {
         check_gives(tx, actor, account, role)?;
         let before = user.role;
         if before == Role::Admin && role != Role::Admin {
@@ -290,7 +322,7 @@ pub async fn suspend(
     account: AccountId,
     id: UserId,
 ) -> Result<User, AppError> {
-    change(app, actor, account, id, "user.suspended", |tx, _, user| {
+    change(app, actor, account, id, "user.suspended", user_alone, |tx, _, user| {
         if user.status != UserStatus::Active {
             return Err(AppError::Forbidden(String::from(
                 "only an active member can be suspended",
@@ -314,7 +346,7 @@ pub async fn resume(
     account: AccountId,
     id: UserId,
 ) -> Result<User, AppError> {
-    change(app, actor, account, id, "user.resumed", |_, _, user| {
+    change(app, actor, account, id, "user.resumed", user_alone, |_, _, user| {
         if user.status != UserStatus::Suspended {
             return Err(AppError::Forbidden(String::from("the member is not suspended")));
         }
@@ -334,38 +366,63 @@ pub async fn remove(
     account: AccountId,
     id: UserId,
 ) -> Result<User, AppError> {
-    let (actor, at) = (*actor, app.clock.wall());
+    remove_and(app, actor, account, id, plain).await
+}
+
+/// [`remove`], with what follows in the same transaction.
+///
+/// # Errors
+/// As [`remove`], and what `finish` fails with.
+pub async fn remove_and<R: Send + 'static>(
+    app: &App,
+    actor: &Actor,
+    account: AccountId,
+    id: UserId,
+    finish: impl FnOnce(&mut Tx<'_>, User) -> Result<R, AppError> + Send + 'static,
+) -> Result<R, AppError> {
+    let (actor, at, chance) = (*actor, app.clock.wall(), app.chance.clone());
     actor.check_in_charge_of(account)?;
     app.store
         .write(move |tx| {
+            let actor = actor.refreshed(tx, at)?;
             let user = changeable(tx, &actor, account, id)?;
             check_not_last_admin(tx, &user)?;
             let n_keys = key_list::made_by(tx, id, at)?;
             let details = json!({ "email": user.email, "keys_that_work_on": n_keys });
             tell(tx, at, &actor, "user.removed", &user, details)?;
+            events::user(tx, &chance, at, &actor, "user.removed", &user, None)?;
             users::remove(tx, id, at)?;
-            Ok(user)
+            finish(tx, user)
         })
         .await
 }
 
-async fn change(
+fn user_alone(_: &mut Tx<'_>, (user, _): (User, Role)) -> Result<User, AppError> {
+    Ok(user)
+}
+
+/// `finish` gets the member as it is now, and the role from before.
+async fn change<R: Send + 'static>(
     app: &App,
     actor: &Actor,
     account: AccountId,
     id: UserId,
     action: &'static str,
+    finish: impl FnOnce(&mut Tx<'_>, (User, Role)) -> Result<R, AppError> + Send + 'static,
     change: impl FnOnce(&mut Tx<'_>, &Actor, &mut User) -> Result<Value, AppError> + Send + 'static,
-) -> Result<User, AppError> {
+) -> Result<R, AppError> {
     let (actor, at) = (*actor, app.clock.wall());
     actor.check_in_charge_of(account)?;
     app.store
         .write(move |tx| {
+            let actor = actor.refreshed(tx, at)?;
             let mut user = changeable(tx, &actor, account, id)?;
+            let before = user.role;
             let details = change(tx, &actor, &mut user)?;
+            user.updated_at = Some(at);
             users::put(tx, &user)?;
             tell(tx, at, &actor, action, &user, details)?;
-            Ok(user)
+            finish(tx, (user, before))
         })
         .await
 }
@@ -377,9 +434,15 @@ fn changeable(
     account: AccountId,
     id: UserId,
 ) -> Result<User, AppError> {
-    let user = users::find(tx, id)?.filter(|user| user.account == account);
+    let environment = actor.environment();
+    let is_there = |user: &User| user.account == account && user.environment == environment;
+    let user = users::find(tx, id)?.filter(is_there);
     let user = user.ok_or(AppError::NotFound(Resource::User))?;
     if user.role == Role::Owner {
+        // The API knows no owner. Contract 8.
+        if matches!(actor, Actor::Key(_)) {
+            return Err(AppError::NotFound(Resource::User));
+        }
         return Err(AppError::Forbidden(String::from("the owner cannot be changed or removed")));
     }
     if matches!(actor, Actor::Person(person) if person.user == id) {
@@ -394,103 +457,13 @@ fn check_not_last_admin(tx: &mut Tx<'_>, user: &User) -> Result<(), AppError> {
         return Ok(());
     }
     let is_other = |other: &User| {
-        other.id != user.id && other.role == Role::Admin && other.status == UserStatus::Active
+        other.id != user.id
+            && other.role == Role::Admin
+            && (other.status == UserStatus::Active || other.environment == Environment::Test)
     };
-    if users::of_account(tx, user.account)?.iter().any(is_other) {
+    if users::of_environment(tx, user.account, user.environment)?.iter().any(is_other) {
         return Ok(());
     }
     let rule = "the last admin of an account without an owner stays";
     Err(AppError::Forbidden(rule.to_owned()))
-}
-
-/// Makes a link with which a member sets a new password.
-///
-/// # Errors
-/// If there is no such member, or one who may not sign in.
-pub async fn reset_link(app: &App, actor: &Actor, id: UserId) -> Result<Linked, AppError> {
-    let (actor, at, token) = (*actor, app.clock.wall(), Token::new());
-    let (digest, ends_at) = (token.digest(), at + RESET_MILLIS);
-    let user = app
-        .store
-        .write(move |tx| {
-            let user = users::find(tx, id)?.ok_or(AppError::NotFound(Resource::User))?;
-            if user.status != UserStatus::Active {
-                let rule = format!("the member is {}: nobody to set a password for", user.status);
-                return Err(AppError::Forbidden(rule));
-            }
-            sessions::insert_link(tx, &digest, LinkKind::Reset, Some(id), at, ends_at)?;
-            tell(tx, at, &actor, "user.reset_requested", &user, json!({}))?;
-            Ok(user)
-        })
-        .await?;
-    Ok(Linked { user, token, ends_at })
-}
-
-/// Counts somebody who asks for a link to set a new password.
-///
-/// # Errors
-/// `TooManyAttempts`.
-pub fn check_may_ask(app: &App, email: &str, visitor: &Visitor) -> Result<(), AppError> {
-    let subject = format!("forgot {}", email.trim().to_lowercase());
-    let asked = app.throttle.begin(&subject, visitor.address, false, app.clock.now().ticks);
-    asked.map(|_| ()).map_err(AppError::TooManyAttempts)
-}
-
-/// Links for somebody who forgot the password, one for each membership, to be mailed. Empty for an
-/// unknown address, which no answer may tell.
-///
-/// # Errors
-/// If the store does not answer.
-pub async fn forgot(app: &App, email: &str) -> Result<Vec<Linked>, AppError> {
-    let wanted = email.trim().to_owned();
-    let found =
-        app.store.read(move |tx| Ok::<_, AppError>(users::with_email(tx, &wanted)?)).await?;
-    let mut links = vec![];
-    for user in found.into_iter().filter(|user| user.status == UserStatus::Active) {
-        links.push(reset_link(app, &Actor::System, user.id).await?);
-    }
-    Ok(links)
-}
-
-/// Changes the own password. All other sessions end.
-///
-/// # Errors
-/// `WrongCredentials` if the current one is wrong, `Invalid` if the new one makes no sense.
-pub async fn change_password(
-    app: &App,
-    entered: &Entered,
-    current: Zeroizing<String>,
-    new: Zeroizing<String>,
-) -> Result<(), AppError> {
-    super::sessions::confirm(app, entered, current).await?;
-    let hash = app.passwords.hash("new_password", new).await?;
-    let (actor, id, at) = (entered.actor(), entered.user.id, app.clock.wall());
-    let digest = entered.session.digest;
-    app.store
-        .write(move |tx| {
-            let mut user = users::find(tx, id)?.ok_or(AppError::NotFound(Resource::User))?;
-            user.password_hash = Some(hash);
-            users::put(tx, &user)?;
-            sessions::end_all(tx, id, Some(&digest))?;
-            sessions::end_links(tx, LinkKind::Reset, Some(id))?;
-            Ok(tell(tx, at, &actor, "user.password_changed", &user, json!({}))?)
-        })
-        .await
-}
-
-/// Changes the own name.
-///
-/// # Errors
-/// If it makes no sense.
-pub async fn rename(app: &App, entered: &Entered, name: &str) -> Result<(), AppError> {
-    let name = check_name("name", name, LONGEST_NAME)?;
-    let (actor, id, at) = (entered.actor(), entered.user.id, app.clock.wall());
-    app.store
-        .write(move |tx| {
-            let mut user = users::find(tx, id)?.ok_or(AppError::NotFound(Resource::User))?;
-            let before = std::mem::replace(&mut user.name, name);
-            users::put(tx, &user)?;
-            Ok(tell(tx, at, &actor, "user.renamed", &user, json!({ "from": before }))?)
-        })
-        .await
 }

@@ -1,76 +1,16 @@
-//! What the description of the API tells of each operation, beside what the table of routes knows:
-//! words, examples, and the errors beyond those of the door.
-//!
-//! Answers are described by the wire types and their examples made from them, so neither can show a
-//! field that no answer has. Bodies are read by hand, so theirs are types that nobody makes; a test
-//! sends each of their members to the real server.
-
-use std::borrow::Cow;
+//! The words for `/v3/contacts`.
 
 use keyward_tower::Code;
-use serde_json::{Value, json};
-use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
+use serde_json::json;
+use utoipa::ToSchema;
 
-use super::contacts::{ContactList, ContactView, LONGEST_SEARCH, MessageSummary, examples};
-use super::me::{self, Me};
-use super::page::{DEFAULT_PAGE_SIZE, LARGEST_PAGE};
+use super::{
+    Body, Deletion, NO_BODY_LEFT, Operation, QueryParameter, Success, no_query, paged, parameter,
+    shape, text_schema,
+};
 use crate::app::contacts::Channel;
-
-/// One method of one path, in words.
-pub struct Operation {
-    pub method: &'static str,
-    pub pattern: &'static str,
-    /// What the official clients call it.
-    pub id: &'static str,
-    pub group: &'static str,
-    pub summary: &'static str,
-    pub text: &'static str,
-    pub query: fn() -> Vec<QueryParameter>,
-    pub body: Option<Body>,
-    pub success: Success,
-    /// Those that are its own; the door's are known from the route.
-    pub codes: &'static [Code],
-    /// There is something better.
-    pub is_deprecated: bool,
-}
-
-/// A value of the query string. None is required.
-pub struct QueryParameter {
-    pub name: &'static str,
-    pub text: String,
-    pub schema: RefOr<Schema>,
-}
-
-/// A JSON object that can be sent.
-pub struct Body {
-    pub shape: Shape,
-    pub example: fn() -> Value,
-    pub is_required: bool,
-}
-
-/// What it is answered with if all goes well.
-pub struct Success {
-    pub status: u16,
-    pub text: &'static str,
-    /// The `data` of the envelope; none for an answer without a body.
-    pub data: Option<(Shape, fn() -> Value)>,
-    /// With `"sandbox": true` it says so in a header.
-    pub may_be_sandbox: bool,
-}
-
-/// A wire type, as its schema.
-#[derive(Clone, Copy)]
-pub struct Shape {
-    pub name: fn() -> Cow<'static, str>,
-    pub schema: fn() -> RefOr<Schema>,
-    /// Those that it refers to.
-    pub others: fn(&mut Vec<(String, RefOr<Schema>)>),
-}
-
-const fn shape<T: ToSchema>() -> Shape {
-    Shape { name: T::name, schema: <T as PartialSchema>::schema, others: T::schemas }
-}
+use crate::v3::contacts::{ContactList, ContactView, MessageSummary, examples};
+use crate::v3::page::LONGEST_SEARCH;
 
 /// A number to remember.
 #[derive(ToSchema)]
@@ -99,94 +39,29 @@ struct ContactChange {
     sandbox: bool,
 }
 
-/// How to delete.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "bodies are read by hand; this only describes one")]
-struct Deletion {
-    /// Checks everything and answers as usual, but deletes nothing.
-    #[schema(required = false)]
-    sandbox: bool,
-}
-
-fn no_query() -> Vec<QueryParameter> {
-    vec![]
-}
-
 fn list_query() -> Vec<QueryParameter> {
-    use utoipa::openapi::schema::{ObjectBuilder, Type};
-
-    let whole = || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
-    let text = || ObjectBuilder::new().schema_type(Type::String);
-    let of = |name, text: &str, schema: ObjectBuilder| QueryParameter {
-        name,
-        text: text.to_owned(),
-        schema: schema.into(),
-    };
-    vec![
-        of("page", "Which page, counted from 1.", whole().default(Some(json!(1)))),
-        of(
-            "page_size",
-            &format!("How many contacts a page holds, {LARGEST_PAGE} at most."),
-            whole().maximum(Some(LARGEST_PAGE)).default(Some(json!(DEFAULT_PAGE_SIZE))),
-        ),
-        of(
-            "search",
-            &format!(
-                "Any part of the number, however it is written; {LONGEST_SEARCH} characters at most."
-            ),
-            text().max_length(Some(LONGEST_SEARCH)),
-        ),
-        of(
+    let search = format!(
+        "Any part of the number, however it is written; {LONGEST_SEARCH} characters at most."
+    );
+    let channels = Channel::ALL.map(Channel::as_str);
+    let mut all = paged();
+    all.extend([
+        parameter("search", &search, text_schema().max_length(Some(LONGEST_SEARCH))),
+        parameter(
             "channel",
             "Only contacts that can be reached over it.",
-            text().enum_values(Some(Channel::ALL.map(Channel::as_str))),
+            text_schema().enum_values(Some(channels)),
         ),
-        of(
+        parameter(
             "phone",
             "The one contact with this number, in the form E.164. Without one: 404.",
-            text().pattern(Some(r"^\+[1-9][0-9]{1,14}$")),
+            text_schema().pattern(Some(r"^\+[1-9][0-9]{1,14}$")),
         ),
-    ]
+    ]);
+    all
 }
 
-/// The groups in the order of the reference.
-pub const GROUPS: [(&str, &str); 2] = [
-    ("Account", "Whose key it is and what it may do."),
-    (
-        "Contacts",
-        "The phone numbers of an account. A test key sees test contacts alone, and a production key \
-         production contacts.",
-    ),
-];
-
-const NO_BODY_LEFT: Success = Success {
-    status: 204,
-    text: "It is deleted. The answer has no body.",
-    data: None,
-    may_be_sandbox: true,
-};
-
-/// All operations below `/v3/`.
-pub const OPERATIONS: &[Operation] = &[
-    Operation {
-        method: "GET",
-        pattern: "/v3/me",
-        id: "me.retrieve",
-        group: "Account",
-        summary: "Show whose key this is",
-        text: "The account, and what the key may do: the quickest way to see whether a key works. \
-               It is answered for an account that may not be used, too.",
-        query: no_query,
-        body: None,
-        success: Success {
-            status: 200,
-            text: "The account and the key.",
-            data: Some((shape::<Me<'_>>(), me::example)),
-            may_be_sandbox: false,
-        },
-        codes: &[],
-        is_deprecated: false,
-    },
+pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         method: "GET",
         pattern: "/v3/contacts",

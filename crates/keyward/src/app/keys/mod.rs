@@ -1,4 +1,7 @@
-//! Keys: issue, rotate, disable, enable, revoke.
+//! Keys: issue, change, rotate; what ends them is in `ending`, what a key may give to another in `bounds`.
+
+mod bounds;
+mod ending;
 
 use ipnet::IpNet;
 use keyward_core::account::Environment;
@@ -7,12 +10,20 @@ use keyward_core::key::ApiKey;
 use keyward_core::permission::{Permission, PermissionSet};
 use keyward_core::record::{Forbidden, KeyRecord, Mark};
 use keyward_core::time::{DAY_MILLIS, UnixMillis};
+use keyward_core::verdict::Caller;
+use keyward_store::key_list::{self, KeyPage, KeyQuery};
 use keyward_store::keys::{self, KeyFilter};
-use keyward_store::{StoreError, Tx, accounts, key_list};
+use keyward_store::{StoreError, Tx, accounts};
 use serde_json::{Value, json};
 
 use super::audit::{Trail, key_target};
-use super::{Actor, App, AppError, Resource, chance, check_name};
+use super::webhooks::events;
+use super::{Actor, App, AppError, Chance, Holder, Resource, chance, check_name, plain};
+use bounds::Bounds;
+
+pub use bounds::{Usual, usual};
+
+pub use ending::{disable, enable, revoke, revoke_and, revoke_self, set_enabled_and};
 
 /// How long a key is good for unless somebody says otherwise: the guide advises to rotate every
 /// 90 days.
@@ -41,6 +52,66 @@ pub struct Issued {
 /// # Errors
 /// If there is no such account, who asks may not, or something of it makes no sense.
 pub async fn issue(app: &App, actor: &Actor, new: NewKey) -> Result<Issued, AppError> {
+    issue_and(app, actor, new, plain).await
+}
+
+/// [`issue`], with what follows in the same transaction.
+///
+/// # Errors
+/// As [`issue`], and what `finish` fails with.
+pub async fn issue_and<R: Send + 'static>(
+    app: &App,
+    actor: &Actor,
+    new: NewKey,
+    finish: impl FnOnce(&mut Tx<'_>, Issued) -> Result<R, AppError> + Send + 'static,
+) -> Result<R, AppError> {
+    let Issued { key, record } = draft(app, actor, new)?;
+    let (teller, at) = (Teller::new(app, actor), app.clock.wall());
+    let made = app
+        .store
+        .write(move |tx| {
+            let actor = teller.actor.refreshed(tx, at)?;
+            check_grants(&actor, record.permissions)?;
+            if accounts::find(tx, record.account)?.is_none() {
+                return Err(AppError::NotFound(Resource::Account));
+            }
+            Bounds::of(tx, &actor)?.check(&record)?;
+            keys::insert(tx, &record)?;
+            teller.tell(tx, "key.created", &record, settings_of(&record))?;
+            finish(tx, Issued { key, record })
+        })
+        .await?;
+    app.put_in_force().await?;
+    Ok(made)
+}
+
+/// Checks a key against the bounds of who would make it, and makes nothing.
+///
+/// # Errors
+/// As [`issue`].
+pub async fn rehearse(app: &App, actor: &Actor, new: NewKey) -> Result<Issued, AppError> {
+    let (issued, actor) = (draft(app, actor, new)?, *actor);
+    app.store
+        .read(move |tx| {
+            Bounds::of(tx, &actor)?.check(&issued.record)?;
+            Ok(issued)
+        })
+        .await
+}
+
+/// A key in clear for an answer that only shows what a rotation would give.
+#[must_use]
+pub fn pretend_to_rotate(record: KeyRecord) -> Issued {
+    let key = ApiKey::from_random(&chance::key_bytes());
+    let record = KeyRecord { digest: key.digest(), hint: key.hint(), ..record };
+    Issued { key, record }
+}
+
+/// A key as it would be issued: everything but the writing, and what only the store knows.
+///
+/// # Errors
+/// As [`issue`].
+pub fn draft(app: &App, actor: &Actor, new: NewKey) -> Result<Issued, AppError> {
     let at = app.clock.wall();
     check_future(new.expires_at, at)?;
     check_networks(&new.networks)?;
@@ -65,17 +136,6 @@ pub async fn issue(app: &App, actor: &Actor, new: NewKey) -> Result<Issued, AppE
         rotated: None,
         last_used: None,
     };
-    let (stored, actor) = (record.clone(), *actor);
-    app.store
-        .write(move |tx| {
-            if accounts::find(tx, stored.account)?.is_none() {
-                return Err(AppError::NotFound(Resource::Account));
-            }
-            keys::insert(tx, &stored)?;
-            Ok(tell(tx, at, &actor, "key.created", &stored, settings_of(&stored))?)
-        })
-        .await?;
-    app.put_in_force().await?;
     Ok(Issued { key, record })
 }
 
@@ -120,16 +180,30 @@ fn settings_of(key: &KeyRecord) -> Value {
     })
 }
 
-fn tell(
-    tx: &mut Tx<'_>,
+/// Writes down what was done to a key, and tells the webhooks that asked.
+struct Teller {
     at: UnixMillis,
-    actor: &Actor,
-    action: &'static str,
-    key: &KeyRecord,
-    details: Value,
-) -> Result<(), StoreError> {
-    let (account, target, label) = (Some(key.account), key_target(key.id), &key.name);
-    Trail { at, account, actor, action, target, label, details }.append(tx)
+    actor: Actor,
+    chance: Chance,
+}
+
+impl Teller {
+    fn new(app: &App, actor: &Actor) -> Self {
+        Self { at: app.clock.wall(), actor: *actor, chance: app.chance.clone() }
+    }
+
+    fn tell(
+        &self,
+        tx: &mut Tx<'_>,
+        action: &'static str,
+        key: &KeyRecord,
+        details: Value,
+    ) -> Result<(), StoreError> {
+        let Self { at, actor, chance } = self;
+        let (account, target, label) = (Some(key.account), key_target(key.id), &key.name);
+        Trail { at: *at, account, actor, action, target, label, details }.append(tx)?;
+        events::key(tx, chance, *at, actor, action, key)
+    }
 }
 
 /// Keys, newest first.
@@ -140,36 +214,29 @@ pub async fn list(app: &App, filter: KeyFilter) -> Result<Vec<KeyRecord>, AppErr
     app.store.read(move |tx| Ok(keys::list(tx, &filter)?)).await
 }
 
+/// One page of the keys that a key sees: those of its account and environment.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn seen_by_key(app: &App, query: KeyQuery) -> Result<KeyPage, AppError> {
+    app.store.read(move |tx| Ok(key_list::page(tx, &query)?)).await
+}
+
+/// The key, if a key sees it.
+///
+/// # Errors
+/// If there is none in its account and environment.
+pub async fn find_for_key(app: &App, caller: &Caller, id: KeyId) -> Result<KeyRecord, AppError> {
+    let (account, environment) = (caller.account(), caller.environment());
+    let key = find(app, id).await?;
+    let is_seen = key.account == account && key.environment == environment;
+    if is_seen { Ok(key) } else { Err(AppError::NotFound(Resource::ApiKey)) }
+}
+
 /// # Errors
 /// If there is no such key.
 pub async fn find(app: &App, id: KeyId) -> Result<KeyRecord, AppError> {
     app.store.read(move |tx| keys::find(tx, id)?.ok_or(AppError::NotFound(Resource::ApiKey))).await
-}
-
-/// Switches a key off until it is enabled again. In force when this returns.
-///
-/// # Errors
-/// If there is no such key, or it is off or revoked already.
-pub async fn disable(app: &App, actor: &Actor, id: KeyId) -> Result<KeyRecord, AppError> {
-    let mark = Mark { at: app.clock.wall(), by: actor.describe() };
-    change(app, actor, id, "key.disabled", move |key| Ok((key.disable(mark)?, json!({})))).await
-}
-
-/// Switches a disabled key on again. In force when this returns.
-///
-/// # Errors
-/// If there is no such key, or it is not disabled.
-pub async fn enable(app: &App, actor: &Actor, id: KeyId) -> Result<KeyRecord, AppError> {
-    change(app, actor, id, "key.enabled", |key| Ok((key.enable()?, json!({})))).await
-}
-
-/// Ends a key for good. In force when this returns: no later request passes with it.
-///
-/// # Errors
-/// If there is no such key, or it is revoked already.
-pub async fn revoke(app: &App, actor: &Actor, id: KeyId) -> Result<KeyRecord, AppError> {
-    let mark = Mark { at: app.clock.wall(), by: actor.describe() };
-    change(app, actor, id, "key.revoked", move |key| Ok((key.revoke(mark)?, json!({})))).await
 }
 
 /// What of a key is to be changed; `None` leaves it as it is.
@@ -192,11 +259,25 @@ pub async fn edit(
     id: KeyId,
     edit: KeyEdit,
 ) -> Result<KeyRecord, AppError> {
+    edit_and(app, actor, id, edit, plain).await
+}
+
+/// [`edit`], with what follows in the same transaction.
+///
+/// # Errors
+/// As [`edit`], and what `finish` fails with.
+pub async fn edit_and<R: Send + 'static>(
+    app: &App,
+    actor: &Actor,
+    id: KeyId,
+    edit: KeyEdit,
+    finish: impl FnOnce(&mut Tx<'_>, KeyRecord) -> Result<R, AppError> + Send + 'static,
+) -> Result<R, AppError> {
     let at = app.clock.wall();
     let name = edit.name.map(|name| check_name("name", &name, LONGEST_NAME)).transpose()?;
     check_networks(edit.networks.as_deref().unwrap_or_default())?;
     let actor_of_change = *actor;
-    change(app, actor, id, "key.changed", move |key| {
+    change(app, actor, id, "key.changed", finish, move |key| {
         if let Some(mark) = &key.revoked {
             return Err(forbidden(Forbidden::Revoked { since: mark.at }));
         }
@@ -240,14 +321,15 @@ pub async fn share(
     id: KeyId,
     is_shared: bool,
 ) -> Result<KeyRecord, AppError> {
-    let (actor, at) = (*actor, app.clock.wall());
+    let teller = Teller::new(app, actor);
     app.store
         .write(move |tx| {
+            let actor = teller.actor.refreshed(tx, teller.at)?;
             let key = manageable(tx, &actor, id)?;
             actor.check_in_charge_of(key.account)?;
             key_list::share(tx, id, is_shared)?;
             let action = if is_shared { "key.shared" } else { "key.unshared" };
-            tell(tx, at, &actor, action, &key, json!({}))?;
+            teller.tell(tx, action, &key, json!({}))?;
             Ok(key)
         })
         .await
@@ -265,29 +347,47 @@ pub async fn rotate(
     id: KeyId,
     grace_millis: i64,
 ) -> Result<(Issued, KeyRecord), AppError> {
+    rotate_and(app, actor, id, grace_millis, plain).await
+}
+
+/// [`rotate`], with what follows in the same transaction.
+///
+/// # Errors
+/// As [`rotate`], and what `finish` fails with.
+pub async fn rotate_and<R: Send + 'static>(
+    app: &App,
+    actor: &Actor,
+    id: KeyId,
+    grace_millis: i64,
+    finish: impl FnOnce(&mut Tx<'_>, (Issued, KeyRecord)) -> Result<R, AppError> + Send + 'static,
+) -> Result<R, AppError> {
     if !(0..=365 * DAY_MILLIS).contains(&grace_millis) {
         return Err(AppError::invalid("grace", "must be between 0s and 365d"));
     }
-    let (actor, at) = (*actor, app.clock.wall());
+    let teller = Teller::new(app, actor);
+    let at = teller.at;
     let key = ApiKey::from_random(&chance::key_bytes());
     let (digest, hint) = (key.digest(), key.hint());
     let mark = Mark { at, by: actor.describe() };
     let successor_id = app.new_key_id(at);
-    let (successor, old) = app
+    let made = app
         .store
         .write(move |tx| {
+            let actor = teller.actor.refreshed(tx, at)?;
             let old = manageable(tx, &actor, id)?;
             // Who gets the new key in clear must be somebody who could have made it.
             check_grants(&actor, old.permissions)?;
+            let bounds = Bounds::of(tx, &actor)?;
             let successor = KeyRecord {
                 id: successor_id,
                 digest,
                 hint,
                 created: mark.clone(),
-                expires_at: old.expires_at.map(|expires_at| at + (expires_at - old.created.at)),
+                expires_at: bounds.cap(old.expires_at.map(|end| at + (end - old.created.at))),
                 last_used: None,
                 ..old.clone()
             };
+            bounds.check(&successor)?;
             let old = old.rotate(mark, successor_id, grace_millis).map_err(forbidden)?;
             keys::put(tx, &old)?;
             keys::insert(tx, &successor)?;
@@ -296,15 +396,15 @@ pub async fn rotate(
             }
             let until = old.rotated.as_ref().map(|rotation| crate::when(rotation.until));
             let details = json!({ "successor": successor_id.to_string(), "works_until": until });
-            tell(tx, at, &actor, "key.rotated", &old, details)?;
+            teller.tell(tx, "key.rotated", &old, details)?;
             let mut details = settings_of(&successor);
             details["predecessor"] = json!(id.to_string());
-            tell(tx, at, &actor, "key.created", &successor, details)?;
-            Ok::<_, AppError>((successor, old))
+            teller.tell(tx, "key.created", &successor, details)?;
+            finish(tx, (Issued { key, record: successor }, old))
         })
         .await?;
     app.put_in_force().await?;
-    Ok((Issued { key, record: successor }, old))
+    Ok(made)
 }
 
 /// The key, if this actor sees it and may change it. One of another account is not there.
@@ -316,32 +416,43 @@ fn manageable(tx: &mut Tx<'_>, actor: &Actor, id: KeyId) -> Result<KeyRecord, Ap
             return Err(AppError::NotFound(Resource::ApiKey));
         }
     }
+    if let Actor::Key(Holder { caller, .. }) = actor
+        && (caller.account() != key.account || caller.environment() != key.environment)
+    {
+        return Err(AppError::NotFound(Resource::ApiKey));
+    }
     if !actor.manages_keys_of(key.account, key.environment) {
         return Err(AppError::NotAllowed);
     }
     Ok(key)
 }
 
-async fn change(
+async fn change<R: Send + 'static>(
     app: &App,
     actor: &Actor,
     id: KeyId,
     action: &'static str,
+    finish: impl FnOnce(&mut Tx<'_>, KeyRecord) -> Result<R, AppError> + Send + 'static,
     change: impl FnOnce(KeyRecord) -> Result<(KeyRecord, Value), AppError> + Send + 'static,
-) -> Result<KeyRecord, AppError> {
-    let (actor, at) = (*actor, app.clock.wall());
-    let key = app
+) -> Result<R, AppError> {
+    let teller = Teller::new(app, actor);
+    let made = app
         .store
         .write(move |tx| {
+            let actor = teller.actor.refreshed(tx, teller.at)?;
             let key = manageable(tx, &actor, id)?;
             let (key, details) = change(key)?;
+            // To switch a stronger key off is no gain for whoever does it; anything else may be.
+            if !matches!(action, "key.disabled" | "key.revoked") {
+                Bounds::of(tx, &actor)?.check(&key)?;
+            }
             keys::put(tx, &key)?;
-            tell(tx, at, &actor, action, &key, details)?;
-            Ok::<_, AppError>(key)
+            teller.tell(tx, action, &key, details)?;
+            finish(tx, key)
         })
         .await?;
     app.put_in_force().await?;
-    Ok(key)
+    Ok(made)
 }
 
 impl From<Forbidden> for AppError {
