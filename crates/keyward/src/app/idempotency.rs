@@ -28,7 +28,8 @@ const FORGOTTEN_AT_ONCE: u32 = 1000;
 #[derive(Default)]
 pub struct InFlight(Arc<Mutex<HashSet<[u8; 32]>>>);
 
-/// A change that names an `Idempotency-Key`. Others with the same one are refused until it is dropped.
+/// A change that names an `Idempotency-Key`. Others with the same one are refused until it is dropped,
+/// which must not be before the change is committed.
 pub struct Turn {
     digest: [u8; 32],
     account: AccountId,
@@ -151,12 +152,12 @@ impl Turn {
         app: Arc<App>,
         at: UnixMillis,
         answer: Answer,
-    ) -> Result<Answer, AppError> {
+    ) -> Result<(Answer, Self), AppError> {
         let store = app.store.clone();
         store
             .write(move |tx| {
                 self.keep(tx, &app, at, &answer)?;
-                Ok(answer)
+                Ok((answer, self))
             })
             .await
     }

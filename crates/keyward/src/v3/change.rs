@@ -39,7 +39,11 @@ pub struct Writer {
 }
 
 /// An answer that is written, and kept if it was to be.
-pub struct Written(idempotency::Answer);
+pub struct Written {
+    answer: idempotency::Answer,
+    /// Held until the change is committed: a twin that comes before must not take it for not made.
+    _turn: Option<Turn>,
+}
 
 impl Written {
     /// The answer as it is sent.
@@ -47,7 +51,7 @@ impl Written {
     /// # Errors
     /// None; an answer is what a handler gives.
     pub fn answer(self) -> Answer {
-        let idempotency::Answer { status, is_sandbox, body, .. } = self.0;
+        let idempotency::Answer { status, is_sandbox, body, .. } = self.answer;
         Ok(answer(status_of(status), body, is_sandbox))
     }
 }
@@ -112,7 +116,7 @@ impl Writer {
         if let Some(turn) = &self.turn {
             turn.keep(tx, &self.app, self.at, &answer)?;
         }
-        Ok(Written(answer))
+        Ok(Written { answer, _turn: self.turn })
     }
 
     /// Writes an answer with data, in the transaction of the change.
@@ -167,10 +171,13 @@ impl Writer {
 
     async fn keep_alone(self, answer: idempotency::Answer) -> Answer {
         let Self { app, at, turn, .. } = self;
-        let answer = match turn {
-            Some(turn) => turn.keep_alone(app, at, answer).await?,
-            None => answer,
+        let written = match turn {
+            Some(turn) => {
+                let (answer, turn) = turn.keep_alone(app, at, answer).await?;
+                Written { answer, _turn: Some(turn) }
+            }
+            None => Written { answer, _turn: None },
         };
-        Written(answer).answer()
+        written.answer()
     }
 }

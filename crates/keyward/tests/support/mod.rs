@@ -172,6 +172,11 @@ impl BareServer {
         self.settings.listen = self.address();
     }
 
+    /// What the next start is given.
+    pub(crate) fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+    }
+
     /// Stops the server and starts another one on the same data, on a port of its own.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
@@ -228,6 +233,11 @@ impl TestServer {
         };
         let account =
             accounts::create(bare.app(), &Actor::Operator, new).await.expect("the folder is new");
+        Self { bare, account }
+    }
+
+    /// A server with an account that was made otherwise.
+    pub(crate) fn of(bare: BareServer, account: Account) -> Self {
         Self { bare, account }
     }
 

@@ -1,0 +1,174 @@
+//! Contract 6: `Idempotency-Key`. A change that is sent twice is done once and answered twice.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use keyward_core::account::{AccountKind, Environment};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::support::{KeyOf, Reply, TestKey, TestServer};
+
+const DAY: u64 = 24 * 3_600_000;
+
+async fn create(server: &TestServer, key: &TestKey, number: &str, idempotency: &str) -> Reply {
+    let body = json!({ "phone_number": number }).to_string();
+    let call = server.post("/v3/contacts", &body).key(key);
+    call.header("idempotency-key", idempotency).send().await
+}
+
+async fn count(server: &TestServer, key: &TestKey) -> u64 {
+    let list = server.get("/v3/contacts").key(key).send().await.json();
+    list["data"]["pagination"]["total_count"].as_u64().expect("a number")
+}
+
+fn check_replay(first: &Reply, again: &Reply) {
+    assert_eq!((again.status, &again.body), (first.status, &first.body));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    let original = first.header("x-request-id").expect("every answer has one");
+    assert_eq!(again.header("x-original-request-id"), Some(original));
+    assert_ne!(again.header("x-request-id"), Some(original));
+    assert_eq!(again.header("content-type"), first.header("content-type"));
+    assert_eq!(again.header("x-sandbox"), first.header("x-sandbox"));
+}
+
+#[tokio::test]
+async fn an_answer_is_repeated_byte_for_byte_for_24_hours_and_across_restarts() {
+    let mut server = TestServer::start().await;
+    let key = server.key().await;
+    let first = create(&server, &key, "+14155550123", "a").await;
+    assert_eq!(first.status, 201);
+    assert_eq!(first.header("idempotent-replayed"), None);
+    check_replay(&first, &create(&server, &key, "+14155550123", "a").await);
+    // Another payload gets the first answer as well.
+    check_replay(&first, &create(&server, &key, "+442079460958", "a").await);
+    check_replay(&first, &create(&server, &key, "nonsense", "a").await);
+    server.restart().await;
+    server.advance(DAY - 1);
+    check_replay(&first, &create(&server, &key, "+14155550123", "a").await);
+    assert_eq!(count(&server, &key).await, 1);
+    server.advance(1);
+    assert_eq!(create(&server, &key, "+14155550123", "a").await.verdict(), "409 RESOURCE_007");
+    let second = create(&server, &key, "+442079460958", "a").await;
+    assert_eq!(second.status, 201);
+    check_replay(&second, &create(&server, &key, "+14155550123", "a").await);
+}
+
+#[tokio::test]
+async fn what_failed_is_not_kept_so_it_can_be_put_right_under_the_same_key() {
+    let server = TestServer::start().await;
+    let key = server.key().await;
+    assert_eq!(create(&server, &key, "nonsense", "a").await.verdict(), "400 VALIDATION_002");
+    let first = create(&server, &key, "+14155550123", "a").await;
+    assert_eq!(first.status, 201);
+    check_replay(&first, &create(&server, &key, "+14155550123", "a").await);
+    assert_eq!(create(&server, &key, "+14155550123", "b").await.verdict(), "409 RESOURCE_007");
+}
+
+#[tokio::test]
+async fn a_key_means_something_else_in_another_account_environment_profile_method_or_path() {
+    let server = TestServer::start().await;
+    let key = server.key().await;
+    let test = server.issue(KeyOf { environment: Environment::Test, ..server.usual() }).await;
+    let other = server.new_account("Other", AccountKind::Organization).await;
+    let other = server.issue(KeyOf { account: other.id, ..server.usual() }).await;
+    let second = server.key().await;
+    let profile = server.new_account("Shop", AccountKind::Profile).await;
+    let own = server.issue(KeyOf { account: profile.id, ..server.usual() }).await;
+    let first = create(&server, &key, "+14155550123", "a").await;
+    for stranger in [&test, &other, &own] {
+        let made = create(&server, stranger, "+14155550123", "a").await;
+        assert_eq!((made.status, made.header("idempotent-replayed")), (201, None));
+    }
+    let body = r#"{"phone_number":"+442079460958"}"#;
+    let call = server.post("/v3/contacts", body).key(&key).header("idempotency-key", "a");
+    let for_profile = call.header("x-profile-id", profile.id.to_string()).send().await;
+    assert_eq!((for_profile.status, for_profile.header("idempotent-replayed")), (201, None));
+    // Another key of the same account is the same caller.
+    check_replay(&first, &create(&server, &second, "+14155550123", "a").await);
+    let path = format!("/v3/contacts/{}", first.json()["data"]["id"].as_str().expect("an id"));
+    let call = |method: &str, path: &str| {
+        let call = server.call(method, path).key(&key).header("idempotency-key", "a");
+        call.json(r#"{"opt_out":true}"#)
+    };
+    let changed = call("PATCH", &path).send().await;
+    assert_eq!((changed.status, changed.header("idempotent-replayed")), (200, None));
+    check_replay(&changed, &call("PATCH", &path).send().await);
+    let removed = call("DELETE", &path).send().await;
+    assert_eq!((removed.status, removed.header("idempotent-replayed")), (204, None));
+    check_replay(&removed, &call("DELETE", &path).send().await);
+    check_replay(&changed, &call("PATCH", &path).send().await);
+    // Reading takes no notice of it.
+    assert_eq!(call("GET", &path).send().await.verdict(), "404 RESOURCE_001");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_fifty_twins_at_once_one_makes_the_change_and_the_others_wait_or_repeat_it() {
+    let server = Arc::new(TestServer::start().await);
+    let key = server.key().await;
+    let mut calls = JoinSet::new();
+    for _ in 0..50 {
+        let (server, key) = (Arc::clone(&server), key.clone());
+        calls.spawn(async move { create(&server, &key, "+14155550123", "twin").await });
+    }
+    let replies = calls.join_all().await;
+    let bodies: BTreeSet<_> =
+        replies.iter().filter(|reply| reply.status == 201).map(|reply| &reply.body).collect();
+    assert_eq!(bodies.len(), 1, "{replies:?}");
+    let original =
+        |reply: &&Reply| reply.status == 201 && reply.header("idempotent-replayed").is_none();
+    assert_eq!(replies.iter().filter(original).count(), 1);
+    for reply in replies.iter().filter(|reply| reply.status != 201) {
+        assert_eq!(reply.verdict(), "409 CONFLICT_001");
+        assert_eq!(reply.header("x-should-retry"), None, "the clients try it again");
+    }
+    assert_eq!(count(&server, &key).await, 1);
+    assert_eq!(create(&server, &key, "+14155550123", "twin").await.status, 201);
+}
+
+#[tokio::test]
+async fn a_pretended_answer_is_kept_as_well_and_a_secret_is_shown_again_but_not_stored_in_clear() {
+    let server = TestServer::start().await;
+    let key = server.key().await;
+    let sandbox = r#"{"phone_number":"+14155550123","sandbox":true}"#;
+    let call = || server.post("/v3/contacts", sandbox).key(&key).header("idempotency-key", "s");
+    let first = call().send().await;
+    assert_eq!((first.status, first.header("x-sandbox")), (201, Some("true")));
+    check_replay(&first, &call().send().await);
+    assert_eq!(count(&server, &key).await, 0);
+    let hook =
+        r#"{"display_name":"a","endpoint_url":"https://a.example/","event_types":["contact"]}"#;
+    let call = || server.post("/v3/webhooks", hook).key(&key).header("idempotency-key", "w");
+    let made = call().send().await;
+    check_replay(&made, &call().send().await);
+    let secret = made.json()["data"]["signing_secret"].as_str().expect("it is shown").to_owned();
+    for entry in std::fs::read_dir(server.data_dir()).expect("it is there") {
+        let path = entry.expect("it can be read").path();
+        // The socket is no file to read.
+        let Ok(bytes) = std::fs::read(&path) else { continue };
+        let is_there = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(!is_there, "{}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn an_account_keeps_so_many_answers_and_what_would_be_one_too_many_is_not_done() {
+    let server = TestServer::start_with(|settings| settings.idempotency_limit = 2).await;
+    let key = server.key().await;
+    let other = server.new_account("Other", AccountKind::Organization).await;
+    let other = server.issue(KeyOf { account: other.id, ..server.usual() }).await;
+    let first = create(&server, &key, "+14155550120", "a").await;
+    assert_eq!(create(&server, &key, "+14155550121", "b").await.status, 201);
+    let refused = create(&server, &key, "+14155550122", "c").await;
+    assert_eq!(refused.verdict(), "422 BUSINESS_008");
+    assert!(refused.body.contains("2 answers are kept"), "{}", refused.body);
+    assert_eq!(count(&server, &key).await, 2, "the change is undone");
+    check_replay(&first, &create(&server, &key, "+14155550120", "a").await);
+    assert_eq!(create(&server, &other, "+14155550122", "c").await.status, 201);
+    let without = server.post("/v3/contacts", r#"{"phone_number":"+14155550122"}"#).key(&key);
+    assert_eq!(without.send().await.status, 201);
+    // What is too old gives way when it is swept.
+    server.advance(DAY);
+    server.running().check_alerts().await.expect("the store answers");
+    assert_eq!(create(&server, &key, "+14155550124", "c").await.status, 201);
+}
