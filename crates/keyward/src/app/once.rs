@@ -1,12 +1,10 @@
 //! Forms that make something are taken once: a page that is reloaded, or a form sent twice, finds what
 //! was made the first time.
 //!
-//! Bound: the last 4,096 forms are remembered, 64 bytes each, until the server stops.
+//! Bound: the last 4,096 forms are remembered, about 150 bytes each, until the server stops.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-
-use keyward_core::id::KeyId;
 
 use super::tokens::Token;
 
@@ -14,7 +12,7 @@ const MOST: usize = 4096;
 
 /// Which forms were taken, and what they made.
 #[derive(Default)]
-pub struct Once(Mutex<VecDeque<(String, KeyId)>>);
+pub struct Once(Mutex<VecDeque<(String, String)>>);
 
 impl Once {
     /// A word for a form that is about to be shown.
@@ -23,15 +21,18 @@ impl Once {
         Token::new().reveal().chars().take(22).collect()
     }
 
-    /// What a form made, if it was taken before.
+    /// Where the page of what a form made is, if it was taken before.
     #[must_use]
-    pub fn made_by(&self, form: &str) -> Option<KeyId> {
+    pub fn made_by(&self, form: &str) -> Option<String> {
         let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.iter().find(|(word, _)| !form.is_empty() && word == form).map(|(_, key)| *key)
+        taken
+            .iter()
+            .find(|(word, _)| !form.is_empty() && word == form)
+            .map(|(_, place)| place.clone())
     }
 
-    /// Remembers what a form made.
-    pub fn remember(&self, form: &str, made: KeyId) {
+    /// Remembers where the page of what a form made is.
+    pub fn remember(&self, form: &str, place: String) {
         if form.is_empty() || form.len() > 64 {
             return;
         }
@@ -39,7 +40,7 @@ impl Once {
         if taken.len() >= MOST {
             taken.pop_front();
         }
-        taken.push_back((form.to_owned(), made));
+        taken.push_back((form.to_owned(), place));
     }
 }
 
@@ -53,12 +54,12 @@ mod tests {
         let form = once.new_form();
         assert_ne!(form, once.new_form());
         assert_eq!(once.made_by(&form), None);
-        once.remember(&form, KeyId::from_bytes([1; 16]));
-        assert_eq!(once.made_by(&form), Some(KeyId::from_bytes([1; 16])));
-        once.remember("", KeyId::from_bytes([2; 16]));
+        once.remember(&form, String::from("/keys/1"));
+        assert_eq!(once.made_by(&form), Some(String::from("/keys/1")));
+        once.remember("", String::from("/keys/2"));
         assert_eq!(once.made_by(""), None);
         for n in 0..MOST {
-            once.remember(&n.to_string(), KeyId::from_bytes([3; 16]));
+            once.remember(&n.to_string(), String::from("/keys/3"));
         }
         assert_eq!(once.made_by(&form), None);
     }

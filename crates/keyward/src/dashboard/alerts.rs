@@ -17,7 +17,8 @@ struct Line {
     /// Snoozed until, ended at.
     state: String,
     mail: String,
-    href: Option<String>,
+    /// Where it can be looked at, and what to call that.
+    href: Option<(String, &'static str)>,
     is_open: bool,
     is_event: bool,
 }
@@ -89,7 +90,12 @@ fn line(alert: Alert, request: &Request) -> Line {
         at: show::ago(alert.raised_at, now),
         state,
         mail,
-        href: alert.key.map(|key| format!("/keys/{key}")),
+        href: match alert.kind {
+            AlertKind::WebhookOff if alert.subject != "more" => {
+                Some((format!("/webhooks/{}", alert.subject), "Look at the webhook"))
+            }
+            _ => alert.key.map(|key| (format!("/keys/{key}"), "Look at the key")),
+        },
         is_open: alert.ended_at.is_none(),
         is_event: alerts::is_event(alert.kind),
         text: alert.text,

@@ -31,9 +31,10 @@ pub(super) struct Who {
     pub(super) role: Role,
 }
 
-const PLACES: [(&str, &str, &[Role]); 6] = [
+const PLACES: [(&str, &str, &[Role]); 7] = [
     ("/overview", "Overview", &[Role::Owner, Role::Admin, Role::Developer, Role::Billing]),
     ("/keys", "API Keys", &[Role::Owner, Role::Admin, Role::Developer, Role::Billing]),
+    ("/webhooks", "Webhooks", &[Role::Owner, Role::Admin, Role::Developer]),
     ("/requests", "Requests", &[Role::Owner, Role::Admin, Role::Developer]),
     ("/alerts", "Alerts", &[Role::Owner, Role::Admin, Role::Developer]),
     ("/team", "Team", &[Role::Owner, Role::Admin, Role::Developer, Role::Billing]),
@@ -95,6 +96,14 @@ fn notice(word: &str) -> Option<&'static str> {
         "snoozed" => "Snoozed.",
         "dismissed" => "Dismissed.",
         "rules" => "The rules are saved.",
+        "webhook-on" => "The webhook is switched on. What waited for it is being sent.",
+        "webhook-off" => {
+            "The webhook is switched off. It hears of nothing until it is switched on."
+        }
+        "webhook-deleted" => "The webhook is deleted.",
+        "tested" => "The test was delivered.",
+        "test-failed" => "The test was not delivered; see below why.",
+        "sent-again" => "The event is sent again. Load the page again to see what came of it.",
         _ => return None,
     })
 }

@@ -21,6 +21,7 @@ pub mod profile;
 pub mod requests;
 pub mod team;
 pub mod trail;
+pub mod webhooks;
 
 use std::future::Future;
 use std::net::IpAddr;

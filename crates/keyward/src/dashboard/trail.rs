@@ -110,6 +110,14 @@ fn words(action: &str) -> String {
         "session.started" => "signed in",
         "session.ended" => "ended a session",
         "session.others_ended" => "ended all other sessions",
+        "webhook.created" => "added the webhook",
+        "webhook.changed" => "changed the webhook",
+        "webhook.switched_on" => "switched the webhook on",
+        "webhook.switched_off" => "switched the webhook off",
+        "webhook.turned_off" => "switched the webhook off after failures",
+        "webhook.secret_rotated" => "rotated the signing secret",
+        "webhook.event_sent_again" => "sent an event again",
+        "webhook.deleted" => "deleted the webhook",
         "alert.rule_changed" => "changed an alert rule",
         "alert.snoozed" => "snoozed an alert",
         "alert.dismissed" => "dismissed an alert",
@@ -145,6 +153,7 @@ pub(super) fn trail_line(entry: &Entry) -> TrailLine {
     };
     let href = match entry.target.split_once(' ') {
         Some(("key", id)) => Some(format!("/keys/{id}")),
+        Some(("webhook", id)) => Some(format!("/webhooks/{id}")),
         _ => None,
     };
     TrailLine {
@@ -180,9 +189,10 @@ struct AuditPage {
 }
 
 /// The kinds of actions that the filter offers.
-const KINDS: [(&str, &str); 5] = [
+const KINDS: [(&str, &str); 6] = [
     ("key", "Keys"),
     ("user", "Members"),
+    ("webhook", "Webhooks"),
     ("session", "Sessions"),
     ("account", "Account"),
     ("alert", "Alerts"),

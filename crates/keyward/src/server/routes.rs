@@ -17,7 +17,7 @@ use super::{open, pages};
 use crate::dashboard::passkeys;
 use crate::dashboard::{
     self, ApiRoute, CHARGE, EVERYBODY, Entry, Paging, WORKERS, alerts, assets, keys, login,
-    overview, profile, requests, team, trail,
+    overview, profile, requests, team, trail, webhooks,
 };
 use crate::v3::change::Change;
 use crate::v3::{self, Answer};
@@ -177,6 +177,20 @@ pub const ENDPOINTS: &[Endpoint] = &[
     page!("POST" "/keys/{id}/revoke", WORKERS, keys::revoke),
     page!("POST" "/keys/{id}/share", CHARGE, keys::share),
     page!("POST" "/keys/{id}/unshare", CHARGE, keys::unshare),
+    page!("GET" "/webhooks", WORKERS, webhooks::list),
+    page!("POST" "/webhooks", WORKERS, webhooks::create),
+    page!("GET" "/webhooks/new", WORKERS, webhooks::new),
+    page!("GET" "/webhooks/{id}", WORKERS, webhooks::show),
+    page!("GET" "/webhooks/{id}/edit", WORKERS, webhooks::edit),
+    page!("POST" "/webhooks/{id}/edit", WORKERS, webhooks::change),
+    page!("GET" "/webhooks/{id}/rotate", WORKERS, webhooks::ask_rotate),
+    page!("POST" "/webhooks/{id}/rotate", WORKERS, webhooks::rotate),
+    page!("GET" "/webhooks/{id}/delete", WORKERS, webhooks::ask_delete),
+    page!("POST" "/webhooks/{id}/delete", WORKERS, webhooks::delete),
+    page!("POST" "/webhooks/{id}/on", WORKERS, webhooks::switch_on),
+    page!("POST" "/webhooks/{id}/off", WORKERS, webhooks::switch_off),
+    page!("POST" "/webhooks/{id}/test", WORKERS, webhooks::test),
+    page!("POST" "/webhooks/{id}/again", WORKERS, webhooks::send_again),
     page!("GET" "/requests", WORKERS, requests::list),
     page!("GET" "/requests/{id}", WORKERS, requests::show),
     page!("GET" "/alerts", WORKERS, alerts::list),

@@ -80,8 +80,8 @@ pub async fn rotate(mut request: Request) -> Page {
     let listed = find_to_change(&request).await?;
     let form = request.form().await?;
     let once = form.text("once").to_owned();
-    if let Some(id) = request.app.once.made_by(&once) {
-        return Err(Stop::To(format!("/keys/{id}")));
+    if let Some(place) = request.app.once.made_by(&once) {
+        return Err(Stop::To(place));
     }
     let chosen = form.text("grace").to_owned();
     let Some((_, _, grace)) = GRACES.into_iter().find(|(value, _, _)| *value == chosen) else {
@@ -94,7 +94,7 @@ pub async fn rotate(mut request: Request) -> Page {
     let (actor, id) = (request.actor()?, listed.record.id);
     match keys::rotate(&request.app, &actor, id, grace).await {
         Ok((issued, old)) => {
-            request.app.once.remember(&once, issued.record.id);
+            request.app.once.remember(&once, format!("/keys/{}", issued.record.id));
             let until = old.rotated.as_ref().map(|rotation| rotation.until);
             let old = Old {
                 id: old.id,

@@ -235,8 +235,8 @@ pub async fn issue(mut request: Request) -> Page {
     let form = request.form().await?;
     let filled = filled(&form);
     let once = form.text("once").to_owned();
-    if let Some(id) = request.app.once.made_by(&once) {
-        return Err(Stop::To(format!("/keys/{id}")));
+    if let Some(place) = request.app.once.made_by(&once) {
+        return Err(Stop::To(place));
     }
     let mut faults = Faults::new();
     let asked = read(&filled, request.at, &mut faults);
@@ -266,7 +266,7 @@ pub async fn issue(mut request: Request) -> Page {
     };
     match keys::issue(&request.app, &request.actor()?, new).await {
         Ok(issued) => {
-            request.app.once.remember(&once, issued.record.id);
+            request.app.once.remember(&once, format!("/keys/{}", issued.record.id));
             issued_page(&request, &issued, None)
         }
         Err(AppError::Invalid(faults)) => {

@@ -74,12 +74,12 @@ async fn find_to_change(request: &Request) -> Result<Listed, Stop> {
 }
 
 /// True if a change of such a key asks for the password or a code first.
-fn asks_confirmation(request: &Request, environment: Environment) -> Result<bool, Stop> {
+pub(super) fn asks_confirmation(request: &Request, environment: Environment) -> Result<bool, Stop> {
     Ok(environment == Environment::Production && !request.entered()?.is_confirmed(request.at))
 }
 
 /// Takes the confirmation that a production key asks for; a wrong one is told beside its field.
-async fn confirmed(
+pub(super) async fn confirmed(
     request: &Request,
     form: &Form,
     environment: Environment,
@@ -90,7 +90,7 @@ async fn confirmed(
     match request.confirm(form).await {
         Ok(()) => Ok(Ok(())),
         Err(Stop::App(AppError::NotConfirmed)) => {
-            Ok(Err(String::from("Enter your password: this is about a production key.")))
+            Ok(Err(String::from("Enter your password: this is about production.")))
         }
         Err(Stop::App(AppError::WrongCredentials)) => {
             Ok(Err(String::from("The password or code was wrong. Nothing was changed.")))
