@@ -4,6 +4,7 @@
 // dark, and narrow by light, from top to bottom. Fails if a page is not answered with 200 or does
 // what no page may. Started by `make screenshots`.
 
+import http from 'node:http';
 import { mkdirSync, rmSync } from 'node:fs';
 
 import { NARROW, PASSWORD, Test, WIDE, as, folder, generate, say, server, startBrowser } from './lib.mjs';
@@ -103,12 +104,13 @@ const stranger = await as(t, null);
 await takeAt(stranger, 'setup', await server.setupLink());
 await takeAt(stranger, 'setup-without-link', '/setup');
 for (const [name, path] of [
-  ['docs', '/docs'], ['docs-reference', '/docs/reference'], ['errors', '/errors'], ['error', '/errors/AUTH_002'],
+  ['docs', '/docs'], ['docs-reference', '/docs/reference'],
+  ['docs-reference-webhooks', '/docs/reference/webhooks'], ['errors', '/errors'], ['error', '/errors/AUTH_002'],
 ]) {
   await takeAt(stranger, name, path);
 }
 const empty = await as(t, 'owner');
-for (const name of ['overview', 'keys', 'requests', 'alerts']) await takeAt(empty, `${name}-empty`, `/${name}`);
+for (const name of ['overview', 'keys', 'webhooks', 'requests', 'alerts']) await takeAt(empty, `${name}-empty`, `/${name}`);
 
 const { owner, rotated, keys, request } = await fill(t);
 for (const [name, path] of [
@@ -124,6 +126,31 @@ for (const [name, path] of [
 }
 await generate(owner, 'the newest', { environment: 'Test' });
 await take(owner, 'key-shown-once');
+// A webhook that works, with deliveries, and one whose receiver is not there.
+const here = http.createServer((request, response) => response.end('ok'));
+await new Promise((resolve) => here.listen(0, '127.0.0.1', resolve));
+for (const [name, url] of [['Orders', 'http://127.0.0.1:9/'], ['CRM', `http://127.0.0.1:${here.address().port}/hook`]]) {
+  await owner.goto('/webhooks/new');
+  await owner.getByLabel('Name').fill(name);
+  await owner.getByRole('radio', { name: 'Test' }).check();
+  await owner.getByLabel('Address').fill(url);
+  if (name === 'CRM') await take(owner, 'webhook-new');
+  await owner.getByRole('button', { name: 'Add webhook' }).click();
+  await owner.getByRole('heading', { name: 'Your webhook is ready' }).waitFor();
+  if (name === 'CRM') await take(owner, 'webhook-secret');
+  await owner.getByRole('link', { name: 'I have copied it' }).click();
+  await owner.getByRole('button', { name: 'Send test' }).click();
+  await owner.getByText(/The test was/).waitFor();
+  await take(owner, `webhook-${name.toLowerCase()}`);
+}
+await takeAt(owner, 'webhooks', '/webhooks');
+await owner.getByRole('link', { name: 'CRM' }).click();
+await owner.getByRole('link', { name: 'Rotate secret' }).click();
+await take(owner, 'webhook-rotate');
+await owner.goBack();
+await owner.getByRole('link', { name: 'Delete' }).click();
+await take(owner, 'webhook-delete');
+here.close();
 await owner.goto('/team');
 await owner.getByRole('row', { name: 'developer@example.com' }).getByRole('link').click();
 await take(owner, 'member');

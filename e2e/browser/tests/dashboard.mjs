@@ -232,7 +232,7 @@ export async function every_page_is_for_everybody(t) {
     '/overview', '/overview?span=30d', '/keys', '/keys?q=nothing', '/keys/new', `/keys/${last.id}`,
     `/keys/${last.id}/edit`, `/keys/${last.id}/rotate`, `/keys/${last.id}/revoke`, '/requests',
     '/requests?whose=strangers', '/alerts', '/alerts?show=all', '/team', `/team/${other.id}`, '/audit',
-    '/profile', '/nothing',
+    '/profile', '/webhooks', '/webhooks/new', '/docs/reference/webhooks', '/nothing',
   ];
   for (const path of paths) {
     await page.goto(path);

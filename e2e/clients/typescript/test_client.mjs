@@ -1,84 +1,15 @@
-// The official TypeScript client against the real server.
-//
-// Started by `cargo test -p keyward --features outside --test clients`, which starts a server, issues
-// the keys and moves the clock: `advance <milliseconds>` on stdout asks for it, `ok` on stdin answers.
+// The official TypeScript client on me and contacts, against the real server.
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { createRequire } from 'node:module';
-import { createInterface } from 'node:readline';
 
-const require = createRequire(new URL('../../../target/e2e/typescript/package.json', import.meta.url));
-const { default: Sent } = require('@sentdm/sentdm');
+import {
+  ACCOUNT_ID, KEY, LIMIT, Sent, WINDOW_MS, advance, client, exchanges, other, production, readOnly, refused, runAll,
+  setting, test,
+} from './harness.mjs';
 
-const setting = (name) => {
-  const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set: run 'make test', which starts a server for this`);
-  return value;
-};
-const BASE_URL = setting('KEYWARD_BASE_URL');
-const KEY = setting('KEYWARD_KEY');
-const ACCOUNT_ID = setting('KEYWARD_ACCOUNT_ID');
-const WINDOW_MS = 60_000;
-const LIMIT = 200;
 const US = '+14155551234';
 const GB = '+442079460123';
-
-const say = (text) => process.stderr.write(`${text}\n`);
-
-const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-
-/** Moves the server's clock; it stands there when this returns. */
-async function advance(millis) {
-  process.stdout.write(`advance ${millis}\n`);
-  const { value } = await answers.next();
-  assert.equal(value, 'ok');
-}
-
-/** What was sent and what came back, in order. */
-let exchanges = [];
-
-/** A client that keeps what it sends and gets. Every answer of the server is checked on its way. */
-function client(apiKey, { maxRetries = 0, onAnswer = async () => {} } = {}) {
-  const fetchAndKeep = async (url, init) => {
-    const response = await fetch(url, init);
-    const text = await response.clone().text();
-    const got = text === '' ? null : JSON.parse(text);
-    const headers = response.headers;
-    assert.match(headers.get('x-request-id'), /^req_[0-9A-Za-z]{20,}$/);
-    assert.equal(headers.get('x-api-version'), 'v3');
-    assert.match(headers.get('x-response-time'), /^\d+ms$/);
-    if (got !== null) {
-      assert.equal(got.meta.request_id, headers.get('x-request-id'));
-      assert.equal(got.success, response.ok);
-    }
-    assert.ok(!text.includes(apiKey), 'no answer repeats a key');
-    const kept = { status: response.status, headers, got, method: init.method, sent: init.body ?? null };
-    exchanges.push(kept);
-    await onAnswer(kept);
-    return response;
-  };
-  return new Sent({ apiKey, baseURL: BASE_URL, maxRetries, fetch: fetchAndKeep, logLevel: 'off' });
-}
-
-const production = client(KEY);
-const test = client(setting('KEYWARD_TEST_KEY'));
-const readOnly = client(setting('KEYWARD_READ_ONLY_KEY'));
-const other = client(setting('KEYWARD_OTHER_KEY'));
-
-/** The error that a call must fail with. */
-async function refused(ErrorClass, call, { status, code, fields = null }) {
-  const error = await call.then(
-    () => assert.fail(`it passed; ${code} was expected`),
-    (thrown) => thrown,
-  );
-  assert.ok(error instanceof ErrorClass, String(error));
-  assert.equal(error.status, status);
-  assert.equal(error.error.error.code, code);
-  assert.ok(error.error.error.doc_url.endsWith(code), error.error.error.doc_url);
-  if (fields !== null) assert.deepEqual(Object.keys(error.error.error.details), fields);
-  return error;
-}
 
 const listed = async (from, filters = {}) =>
   (await from.contacts.list({ page: 1, page_size: 100, ...filters })).data;
@@ -240,7 +171,7 @@ const tests = {
     const limited = await refused(Sent.RateLimitError, over, { status: 429, code: 'BUSINESS_002' });
     assert.equal(limited.headers.get('retry-after'), '60');
     await advance(WINDOW_MS - 1000);
-    exchanges = [];
+    exchanges.length = 0;
     // The clock moves when the client has been told to come back in a second.
     const onAnswer = async ({ status }) => status === 429 && advance(1000);
     const patient = client(KEY, { maxRetries: 1, onAnswer });
@@ -250,22 +181,4 @@ const tests = {
   },
 };
 
-const faults = [];
-for (const [name, run] of Object.entries(tests)) {
-  // Each begins with an empty account and an untouched limit.
-  await advance(2 * WINDOW_MS);
-  for (const whose of [production, test, other]) {
-    for (const { id } of (await listed(whose)).contacts) await whose.contacts.delete(id, {});
-  }
-  await advance(2 * WINDOW_MS);
-  exchanges = [];
-  try {
-    await run();
-    say(`ok     ${name}`);
-  } catch (error) {
-    faults.push(name);
-    say(`FAILED ${name}\n${error.stack ?? error}`);
-  }
-}
-say(`\n${Object.keys(tests).length - faults.length} passed, ${faults.length} failed: ${faults.join(', ')}`);
-process.exit(faults.length === 0 ? 0 : 1);
+await runAll(tests);

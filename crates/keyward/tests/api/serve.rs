@@ -1,7 +1,7 @@
 //! The program as a server, in a process of its own: start, signals, kill, a full disk.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Stdio};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -141,4 +141,55 @@ fn a_disk_without_room_refuses_changes_while_keys_are_checked_and_reads_go_on() 
     limit(None);
     let made = served.call(&create, &body(2));
     assert!(made.starts_with("HTTP/1.1 201"), "it recovers by itself: {made}");
+}
+
+/// A receiver that takes one delivery and then says nothing, and after it one that answers.
+#[test]
+fn a_delivery_in_flight_at_a_kill_is_sent_again_and_a_change_is_made_once() {
+    let shell = Shell::new();
+    shell.set_up();
+    let issued = shell.json(&["keys", "create", "--name", "ci", "--environment", "test"]);
+    let key = issued["key"].as_str().expect("it is shown");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
+    let served = Served::start(&shell);
+    let with_key = |line: &str| format!("{line} HTTP/1.1\r\nx-api-key: {key}");
+    let hook = format!(
+        "{{\"display_name\":\"a\",\"endpoint_url\":\"{url}\",\"event_types\":[\"contact\"]}}"
+    );
+    assert!(served.call(&with_key("POST /v3/webhooks"), &hook).starts_with("HTTP/1.1 201"));
+    let create = format!("{}\r\nidempotency-key: once", with_key("POST /v3/contacts"));
+    let body = "{\"phone_number\":\"+14155550123\"}";
+    let made = served.call(&create, body);
+    assert!(made.starts_with("HTTP/1.1 201"), "{made}");
+    let take = |is_answered: bool| {
+        let (mut stream, _) = listener.accept().expect("it listens");
+        let mut reader = BufReader::new(stream.try_clone().expect("it can be"));
+        let mut id = String::new();
+        let mut line = String::new();
+        while reader.read_line(&mut line).expect("it is text") > 2 {
+            if let Some(value) = line.strip_prefix("x-webhook-event-id: ") {
+                id = value.trim().to_owned();
+            }
+            line.clear();
+        }
+        if is_answered {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").expect("it reads");
+        }
+        (id, stream)
+    };
+    let (first, held) = take(false);
+    served.signal(Signal::KILL);
+    drop(served);
+    drop(held);
+    let served = Served::start(&shell);
+    let (again, _) = take(true);
+    assert_eq!(again, first);
+    // Whoever had no answer asks once more, and gets the first one.
+    let repeated = served.call(&create, body);
+    assert!(repeated.contains("idempotent-replayed: true"), "{repeated}");
+    let data = |answer: &str| answer.split("\r\n\r\n").nth(1).map(str::to_owned);
+    assert_eq!(data(&repeated), data(&made));
+    let list = served.call(&with_key("GET /v3/contacts"), "");
+    assert!(list.contains("\"total_count\":1"), "{list}");
 }

@@ -108,7 +108,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         query: no_query,
         body: Some(Body {
             shape: shape::<RoleChange>(),
-            example: || json!({"role": "admin"}),
+            example: || json!({"role": "billing"}),
             is_required: true,
         }),
         success: Success {
