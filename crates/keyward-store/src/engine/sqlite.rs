@@ -58,6 +58,11 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+        // Why: SQLite does not wait where another program switches a new file to its write-ahead log.
+        let opening = path.with_extension("opening");
+        let fault = |error| StoreError::of_file(&opening, &error);
+        let turn = open_private(&opening).map_err(fault)?;
+        turn.lock().map_err(fault)?;
         // Made here first, so that it is never readable for others; the log beside it follows suit.
         open_private(path).map_err(|error| StoreError::of_file(path, &error))?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -66,6 +71,7 @@ impl Engine {
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         migrate::run(&mut connection, path, migrate::MIGRATIONS)?;
+        drop(turn);
         if let Some(pages) = options.most_pages {
             connection.pragma_update(None, "max_page_count", pages)?;
         }
