@@ -1,5 +1,10 @@
 //! `keyward users`: what an operator does when nobody can sign in, and what no file may hold then.
 
+use keyward::app::actor::Person;
+use keyward::app::keys::{self, NewKey};
+use keyward::app::{Actor, AppError, people};
+use keyward_core::account::Environment;
+use keyward_core::permission::PermissionSet;
 use keyward_core::role::Role;
 
 use crate::cli::{Ended, Shell};
@@ -127,4 +132,55 @@ async fn no_password_and_no_token_is_in_any_file_or_line_of_the_log() {
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         assert!(!log.contains(secret.as_str()), "the log holds a secret of user {id}");
     }
+}
+
+/// What was decided when the request came is decided once more when it is written: of a change of role
+/// and a write at once, none is done on the strength of a role that is gone.
+#[tokio::test]
+async fn who_lost_the_role_or_the_key_in_the_meantime_changes_nothing() {
+    let server = TestServer::start().await;
+    let (app, account) = (server.app(), server.account.id);
+    member(&server, Role::Owner).await;
+    member(&server, Role::Admin).await;
+    let found = people::find_by_email(app, "admin@example.com", None).await.expect("it is there");
+    // A session that was good when the request came.
+    let address = "192.0.2.1".parse().expect("an address");
+    let actor = Actor::Person(Person { user: found.id, account, role: Role::Admin, address });
+    let invite = async |email: &str| {
+        people::invite(app, &actor, account, "Eve", email, Role::Admin)
+            .await
+            .map(|linked| linked.user.id)
+    };
+    let issue = async || {
+        let new = NewKey {
+            account,
+            name: String::from("late"),
+            environment: Environment::Production,
+            permissions: PermissionSet::READ_ONLY,
+            networks: vec![],
+            expires_at: None,
+        };
+        keys::issue(app, &actor, new).await.map(|issued| issued.record)
+    };
+    let invited = invite("first@example.com").await.expect("it is an admin");
+    let key = issue().await.expect("it is an admin");
+    let operator = &Actor::Operator;
+    people::change_role(app, operator, account, found.id, Role::Developer).await.expect("allowed");
+    for refused in [
+        invite("second@example.com").await.map(|_| ()),
+        issue().await.map(|_| ()),
+        people::remove(app, &actor, account, invited).await.map(|_| ()),
+        keys::revoke(app, &actor, key.id).await.map(|_| ()),
+        keys::rotate(app, &actor, key.id, 0).await.map(|_| ()),
+    ] {
+        assert!(
+            matches!(refused, Err(AppError::NotAllowed | AppError::NotFound(_))),
+            "{refused:?}"
+        );
+    }
+    people::suspend(app, operator, account, found.id).await.expect("allowed");
+    assert!(matches!(invite("third@example.com").await, Err(AppError::NotAllowed)));
+    let members = people::list(app, account).await.expect("the store answers");
+    assert_eq!(members.len(), 3);
+    assert_eq!(keys::find(app, key.id).await.expect("it is there").revoked, None);
 }

@@ -71,6 +71,9 @@ pub async fn issue_and<R: Send + 'static>(
         .store
         .write(move |tx| {
             let actor = teller.actor.refreshed(tx, at)?;
+            if !actor.manages_keys_of(record.account, record.environment) {
+                return Err(AppError::NotAllowed);
+            }
             check_grants(&actor, record.permissions)?;
             if accounts::find(tx, record.account)?.is_none() {
                 return Err(AppError::NotFound(Resource::Account));

@@ -180,6 +180,7 @@ pub async fn invite_and<R: Send + 'static>(
     app.store
         .write(move |tx| {
             let actor = actor.refreshed(tx, at)?;
+            actor.check_in_charge_of(account)?;
             let members = users::of_environment(tx, account, environment)?;
             check_gives(tx, &actor, account, role)?;
             let known = members.iter().find(|user| user.email.eq_ignore_ascii_case(&email));
@@ -385,6 +386,7 @@ pub async fn remove_and<R: Send + 'static>(
     app.store
         .write(move |tx| {
             let actor = actor.refreshed(tx, at)?;
+            actor.check_in_charge_of(account)?;
             let user = changeable(tx, &actor, account, id)?;
             check_not_last_admin(tx, &user)?;
             let n_keys = key_list::made_by(tx, id, at)?;
@@ -416,6 +418,7 @@ async fn change<R: Send + 'static>(
     app.store
         .write(move |tx| {
             let actor = actor.refreshed(tx, at)?;
+            actor.check_in_charge_of(account)?;
             let mut user = changeable(tx, &actor, account, id)?;
             let before = user.role;
             let details = change(tx, &actor, &mut user)?;

@@ -1,6 +1,8 @@
 //! What happens that somebody may want to hear of, and queueing it in the transaction in which it
 //! happens: no change without its event, and no event without its change. Contract 9.
 
+use std::borrow::Cow;
+
 use keyward_core::account::{Environment, words};
 use keyward_core::id::{AccountId, EventId};
 use keyward_core::permission::Permission;
@@ -12,7 +14,7 @@ use keyward_store::users::User;
 use keyward_store::webhook_events::{self, Event, EventStatus};
 use keyward_store::webhooks::{self, Webhook};
 use keyward_store::{StoreError, Tx};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::app::{Actor, Chance};
@@ -98,14 +100,22 @@ pub(crate) struct Happened {
 }
 
 /// What is sent. Sources 9.3.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Envelope<'a> {
     field: &'a str,
     event: &'a str,
     sub_type: &'a str,
-    timestamp: String,
+    timestamp: Cow<'a, str>,
     request_id: Option<&'a str>,
-    payload: &'a Value,
+    payload: Cow<'a, Value>,
+}
+
+/// A body as people read it: the same members in the same order, a line each.
+#[must_use]
+pub fn pretty(body: &str) -> String {
+    let envelope = serde_json::from_str::<Envelope<'_>>(body);
+    let pretty = envelope.and_then(|envelope| serde_json::to_string_pretty(&envelope));
+    pretty.unwrap_or_else(|_| body.to_owned())
 }
 
 /// The body of an event, as it is sent.
@@ -114,9 +124,9 @@ pub(super) fn body_of(happened: &Happened) -> String {
         field: happened.name.family(),
         event: happened.name.as_str(),
         sub_type: happened.name.as_str(),
-        timestamp: crate::when(happened.at),
+        timestamp: crate::when(happened.at).into(),
         request_id: happened.request_id.as_deref(),
-        payload: &happened.payload,
+        payload: Cow::Borrowed(&happened.payload),
     };
     serde_json::to_string(&envelope).unwrap_or_default()
 }

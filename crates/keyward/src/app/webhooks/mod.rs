@@ -59,6 +59,7 @@ pub async fn create<R: Send + 'static>(
     app.store
         .write(move |tx| {
             let actor = actor.refreshed(tx, at)?;
+            actor.check_works_on(scope.account)?;
             if webhooks::count(tx, scope.account)? >= limit {
                 return Err(AppError::Quota(format!(
                     "an account has at most {limit} webhooks: delete one that is no longer needed"
@@ -149,6 +150,7 @@ async fn change<R: Send + 'static>(
     app.store
         .write(move |tx| {
             let actor = actor.refreshed(tx, at)?;
+            actor.check_works_on(scope.account)?;
             let mut webhook = found(tx, scope, id)?;
             let details = change(&mut webhook, at)?;
             webhook.updated_at = Some(at);
@@ -290,6 +292,7 @@ pub async fn remove<R: Send + 'static>(
     app.store
         .write(move |tx| {
             let actor = actor.refreshed(tx, at)?;
+            actor.check_works_on(scope.account)?;
             let webhook = found(tx, scope, id)?;
             let details = json!({ "waiting_events": webhook.waiting });
             tell(tx, at, &actor, "webhook.deleted", &webhook, details)?;
@@ -356,6 +359,7 @@ pub async fn send_again(
     app.store
         .write(move |tx| {
             let actor = actor.refreshed(tx, at)?;
+            actor.check_works_on(scope.account)?;
             let webhook = found(tx, scope, id)?;
             let event = webhook_events::find(tx, event)?.filter(|event| event.webhook == id);
             let event = event.ok_or(AppError::NotFound(Resource::Event))?;

@@ -7,7 +7,7 @@ use keyward_store::webhook_events::{Attempt, Event, EventStatus};
 
 use super::{Row, find, row};
 use crate::app::webhooks;
-use crate::app::webhooks::events::EventName;
+use crate::app::webhooks::events::{EventName, pretty};
 use crate::dashboard::layout::Shell;
 use crate::dashboard::{Page, Request, html, show as words};
 
@@ -68,8 +68,6 @@ fn line(event: Event) -> EventLine {
         EventStatus::Delivered => ("Delivered", "good"),
         EventStatus::Failed => ("Failed", "bad"),
     };
-    let body = serde_json::from_str::<serde_json::Value>(&event.body);
-    let pretty = body.and_then(|body| serde_json::to_string_pretty(&body));
     EventLine {
         id: event.id,
         at: words::time(event.created_at),
@@ -84,7 +82,7 @@ fn line(event: Event) -> EventLine {
             (None, None) => String::new(),
         },
         error: event.error,
-        body: pretty.unwrap_or(event.body),
+        body: pretty(&event.body),
         answer: event.response_body,
         name: event.event_type,
     }
