@@ -105,4 +105,43 @@ mod tests {
         assert_eq!(version(&connection), Ok(0));
         assert_eq!(sum(&connection, "SELECT count(*) FROM sqlite_master"), 0);
     }
+
+    #[test]
+    fn members_of_before_the_test_data_are_production_and_keep_what_they_had() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("k.db");
+        let mut connection = Connection::open(&path).expect("the folder is ours");
+        connection.pragma_update(None, "foreign_keys", "ON").expect("it is known");
+        run(&mut connection, &path, &MIGRATIONS[..3]).expect("new");
+        let data = "
+            INSERT INTO accounts (number, id, kind, name, state, created_at, revision)
+                VALUES (1, randomblob(16), 'organization', 'Acme', 'active', 1, 1);
+            INSERT INTO users (id, account, name, email, role, status, created_at, totp_step)
+                VALUES (x'01010101010101010101010101010101', 1, 'Ada', 'a@example.com', 'owner',
+                    'active', 5, 9),
+                (x'02020202020202020202020202020202', 1, 'Bob', 'b@example.com', 'admin', 'invited',
+                    6, NULL);
+            INSERT INTO sessions VALUES (randomblob(32), randomblob(16),
+                x'01010101010101010101010101010101', 77, 78, 79, 0, '', '');";
+        connection.execute_batch(data).expect("the tables are there");
+        run(&mut connection, &path, MIGRATIONS).expect("it goes on from there");
+        let found = "SELECT group_concat(name || ' ' || environment || ' ' || ifnull(invited_at, '-')
+            || ' ' || ifnull(last_login_at, '-') || ' ' || ifnull(totp_step, '-'), ', ') FROM users";
+        let found: String =
+            connection.query_row(found, [], |row| row.get(0)).expect("the columns are there");
+        assert_eq!(found, "Ada production - 77 9, Bob production 6 - -");
+        // The same address is free in the test data, and taken where it was.
+        let insert = |environment: &str| {
+            connection.execute(
+                "INSERT INTO users (id, account, environment, name, email, role, status, created_at)
+                 VALUES (randomblob(16), 1, ?1, 'A', 'A@example.com', 'admin', 'invited', 1)",
+                [environment],
+            )
+        };
+        assert_eq!(insert("test"), Ok(1));
+        assert!(insert("production").is_err());
+        let check: String =
+            connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it runs");
+        assert_eq!(check, "ok");
+    }
 }

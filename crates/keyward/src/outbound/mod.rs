@@ -22,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use keyward_core::account::Environment;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -40,6 +41,17 @@ pub const MOST_KEPT: usize = 4096;
 const BODY_WITHIN: Duration = Duration::from_secs(5);
 /// Addresses of a name that are tried.
 const MOST_ADDRESSES: usize = 4;
+
+/// A connection at work; dropped, it is closed at once, whatever the other side still says.
+struct Driving(JoinHandle<hyper::Result<()>>);
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+type Exchanged = (http::Response<Incoming>, Driving);
 
 /// Sends requests out.
 pub struct Outbound {
@@ -117,7 +129,7 @@ impl Outbound {
         within: Duration,
     ) -> Result<Posted, String> {
         let sending = self.send(url, environment, headers, body);
-        let answer = match tokio::time::timeout(within, sending).await {
+        let (answer, _driving) = match tokio::time::timeout(within, sending).await {
             Ok(answer) => answer?,
             Err(_) => return Err(format!("no answer within {} s", within.as_secs())),
         };
@@ -137,7 +149,7 @@ impl Outbound {
         environment: Environment,
         headers: Vec<(HeaderName, HeaderValue)>,
         body: Bytes,
-    ) -> Result<http::Response<Incoming>, String> {
+    ) -> Result<Exchanged, String> {
         let host = url.host().ok_or("the address has no host")?;
         let port = url.port_or_known_default().ok_or("the address has no port")?;
         let is_plain = url.scheme() == "http";
@@ -215,10 +227,7 @@ pub async fn resolve(host: &Host<&str>, port: u16) -> Result<Vec<SocketAddr>, St
     }
 }
 
-async fn exchange<S>(
-    stream: S,
-    request: Request<Full<Bytes>>,
-) -> Result<http::Response<Incoming>, String>
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Exchanged, String>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -233,9 +242,9 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(no_answer)?;
-    // Ends with the sender and the body, whoever gives up first.
-    tokio::spawn(connection);
-    sender.send_request(request).await.map_err(no_answer)
+    let driving = Driving(tokio::spawn(connection));
+    let answer = sender.send_request(request).await.map_err(no_answer)?;
+    Ok((answer, driving))
 }
 
 async fn read(mut body: Incoming, kept: &mut Vec<u8>) {
