@@ -184,5 +184,5 @@ export async function a_production_webhook_asks_for_the_password_and_billing_see
   assert.equal(response.status(), 403);
   const developer = await as(t, 'developer');
   await developer.goto(path);
-  await developer.getByRole('heading', { name: 'Live' }).waitFor();
+  await developer.getByRole('heading', { name: 'Live', exact: true }).waitFor();
 }
