@@ -1,7 +1,11 @@
-//! What the hot path costs: parse, digest, look up, admit, verify; at several numbers of keys.
+//! What the hot path costs: parse, digest, look up, admit, verify and count; at several numbers of keys,
+//! on one thread and on two.
 //!
-//! `yardstick` is what cannot be avoided, in the same run: parse, SHA-256 and one random look-up in
-//! a standard hash map with the digest for a hash.
+//! `yardstick` is what cannot be avoided, in the same run: parse, SHA-256 and one random look-up with a
+//! compare-and-swap in a standard hash map with the digest for a hash.
+//!
+//! Ten million keys take 3 GB and half a minute, so they are asked for: `KEYWARD_BENCH_KEYS=10000000`
+//! measures that many instead of 10,000 and 1,000,000. The resident growth a key is printed to stderr.
 
 #![cfg(not(loom))]
 
@@ -9,7 +13,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::hint::black_box;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use keyward_core::account::Environment;
@@ -20,6 +25,7 @@ use keyward_core::key::{ApiKey, KeyHint};
 use keyward_core::permission::PermissionSet;
 use keyward_core::record::{KeyRecord, Mark};
 use keyward_core::time::{Moment, Ticks, UnixMillis};
+use keyward_core::usage::Outcome;
 use keyward_core::verifier::{Presented, Verifier, Visit};
 use keyward_core::window::RateWindow;
 
@@ -128,43 +134,153 @@ fn parts(criterion: &mut Criterion) {
     });
 }
 
+const CLIENT: &[u8] = b"Sent/Python 0.46.0";
+/// Usage is drained this often: after ten seconds at 50,000 requests a second.
+const DRAIN_EVERY: usize = 500_000;
+
+/// All that the door asks of the core for one request: a verdict, and a count. The worker's share of
+/// counting is in it.
+struct Door {
+    verifier: Verifier,
+    texts: Vec<[u8; 36]>,
+    order: Vec<u32>,
+}
+
+impl Door {
+    /// Passes this many requests from a place in the order; gives how many were let in.
+    fn pass(&self, from: usize, n_requests: usize) -> usize {
+        let mut n_passed = 0;
+        for turn in from..from + n_requests {
+            let text = &self.texts[self.order[turn % self.order.len()] as usize];
+            n_passed += usize::from(self.pass_one(text));
+            if turn % DRAIN_EVERY == 0 {
+                black_box(self.verifier.drain_usage().len());
+            }
+        }
+        n_passed
+    }
+
+    fn pass_one(&self, text: &[u8]) -> bool {
+        match self.verifier.verify(Presented::One(text), &VISIT) {
+            Ok(granted) => {
+                self.verifier.count(&granted.caller, &VISIT, Outcome::Ok, CLIENT);
+                true
+            }
+            Err(refused) => {
+                self.verifier.count_refused(&refused, &VISIT, CLIENT);
+                false
+            }
+        }
+    }
+
+    /// How long as many threads take for this many requests each, with all keys or with one.
+    fn time(&self, n_threads: usize, n_requests: usize, is_one_key: bool) -> Duration {
+        #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            for thread in 0..n_threads {
+                scope.spawn(move || {
+                    if is_one_key {
+                        let text = &self.texts[0];
+                        black_box((0..n_requests).filter(|_| self.pass_one(text)).count());
+                    } else {
+                        black_box(self.pass(thread * self.order.len() / 2, n_requests));
+                    }
+                });
+            }
+        });
+        started.elapsed()
+    }
+}
+
+/// Resident memory of this process in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+#[expect(clippy::print_stderr, reason = "a benchmark tells what it measured")]
+fn tell(n_keys: usize, growth: usize) {
+    eprintln!("{n_keys} keys: {} bytes resident a key", growth / n_keys);
+}
+
+/// How many keys to measure with.
+#[expect(clippy::disallowed_methods, reason = "cargo hands a benchmark no arguments of its own")]
+fn key_counts() -> Vec<usize> {
+    let asked = std::env::var("KEYWARD_BENCH_KEYS").ok().and_then(|text| text.parse().ok());
+    asked.map_or_else(|| vec![10_000, 1_000_000], |n_keys| vec![n_keys])
+}
+
 fn whole(criterion: &mut Criterion) {
-    for n_keys in [10_000usize, 1_000_000] {
+    for n_keys in key_counts() {
         let mut draw = Draw(7);
         let texts: Vec<[u8; 36]> = (0..n_keys).map(|_| text_of(draw.bytes())).collect();
-        let order: Vec<usize> = (0..1 << 20).map(|_| draw.next() as usize % n_keys).collect();
+        let order: Vec<u32> =
+            (0..1 << 20).map(|_| (draw.next() as usize % n_keys) as u32).collect();
         let strangers: Vec<[u8; 36]> = (0..1 << 16).map(|_| text_of(draw.bytes())).collect();
         let mut group = criterion.benchmark_group(format!("{n_keys} keys"));
-        let mut turn = 0;
-        let mut next = move |of: &[usize]| {
-            turn = (turn + 1) % of.len();
-            of[turn]
-        };
 
-        let mut map: HashMap<[u8; 32], u64, BuildHasherDefault<First>> = HashMap::default();
-        for (number, text) in texts.iter().enumerate() {
+        let mut map: HashMap<[u8; 32], AtomicU64, BuildHasherDefault<First>> = HashMap::default();
+        for text in &texts {
             let key = ApiKey::parse(text).expect("it was made here");
-            map.insert(*key.digest().as_bytes(), number as u64);
+            map.insert(*key.digest().as_bytes(), AtomicU64::new(0));
         }
+        let mut turn = 0;
         group.bench_function("yardstick", |b| {
             b.iter(|| {
-                let key = ApiKey::parse(&texts[next(&order)]).expect("it was made here");
-                map.get(key.digest().as_bytes()).copied()
+                turn = (turn + 1) % order.len();
+                let key = ApiKey::parse(&texts[order[turn] as usize]).expect("it was made here");
+                let place = map.get(key.digest().as_bytes()).expect("it was put in");
+                let before = place.load(Ordering::Relaxed);
+                let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+                place.compare_exchange(before, before + 1, success, failure)
             });
         });
         drop(map);
 
+        let before = resident();
         let verifier = verifier_of(&texts);
+        tell(n_keys, resident().saturating_sub(before));
+        let door = Door { verifier, texts, order };
         group.bench_function("verify", |b| {
-            b.iter(|| verifier.verify(Presented::One(&texts[next(&order)]), &VISIT).is_ok());
+            let mut turn = 0;
+            b.iter(|| {
+                turn = (turn + 1) % door.order.len();
+                let text = &door.texts[door.order[turn] as usize];
+                door.verifier.verify(Presented::One(text), &VISIT).is_ok()
+            });
         });
-        group.bench_function("verify, the same key each time", |b| {
-            b.iter(|| verifier.verify(Presented::One(black_box(&texts[0])), &VISIT).is_ok());
+        group.bench_function("verify and count", |b| {
+            let mut turn = 0;
+            b.iter(|| {
+                turn += 1;
+                door.pass(turn, 1)
+            });
         });
-        let numbers: Vec<usize> = (0..strangers.len()).collect();
+        group.bench_function("verify and count, the same key each time", |b| {
+            b.iter(|| door.pass_one(black_box(&door.texts[0])));
+        });
+        let mut turn = 0;
         group.bench_function("refuse an unknown key", |b| {
-            b.iter(|| verifier.verify(Presented::One(&strangers[next(&numbers)]), &VISIT).is_err());
+            b.iter(|| {
+                turn = (turn + 1) % strangers.len();
+                door.pass_one(&strangers[turn])
+            });
         });
+        for (name, is_one_key) in [("all keys", false), ("one key", true)] {
+            for n_threads in [1, 2] {
+                // The time of one request of one thread: half of it with two is twice the throughput.
+                let name = format!("{n_threads} threads, {name}");
+                group.bench_function(name, |b| {
+                    b.iter_custom(|n| {
+                        let n = usize::try_from(n).unwrap_or(usize::MAX);
+                        door.time(n_threads, n, is_one_key) / n_threads as u32
+                    });
+                });
+            }
+        }
         group.finish();
     }
 }

@@ -44,18 +44,27 @@ impl KeyDigest {
     /// Eight bytes of the digest. They are as random as a hash could make them.
     #[must_use]
     pub(crate) fn hash(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+        self.words()[0]
+    }
+
+    /// The digest as the index keeps it.
+    #[must_use]
+    pub(crate) fn words(&self) -> [u64; 4] {
+        let words = self.0.as_chunks::<8>().0;
+        std::array::from_fn(|index| u64::from_le_bytes(words[index]))
     }
 }
 
+/// True if both are the same. Takes the same time wherever the first difference is: all words are
+/// always compared.
+pub(crate) fn are_same(a: [u64; 4], b: [u64; 4]) -> bool {
+    a.iter().zip(b).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
+}
+
 impl PartialEq for KeyDigest {
-    /// Takes the same time wherever the first difference is: all 32 bytes are always compared.
+    /// Takes the same time wherever the first difference is.
     fn eq(&self, other: &Self) -> bool {
-        let words = self.0.as_chunks::<8>().0.iter().zip(other.0.as_chunks::<8>().0);
-        words.fold(0, |differing, (a, b)| {
-            differing | (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b))
-        }) == 0
+        are_same(self.words(), other.words())
     }
 }
 

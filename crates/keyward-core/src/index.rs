@@ -8,9 +8,12 @@
 //! without asking the store. An unknown key is refused from memory too: guesses never reach the
 //! store.
 //!
-//! Bound: about 180 bytes a key and 400 an account, for every key that was ever made.
+//! Bound: for every key that was there at the start 87 bytes and what its name and networks take, 16
+//! bytes for a short name and none; a change of name, networks or expiry takes that much again. Room for
+//! keys that come later is made for half as many as there are. About 400 bytes an account.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ipnet::IpNet;
@@ -18,13 +21,13 @@ use ipnet::IpNet;
 use crate::account::{
     Account, AccountKind, AccountState, Environment, Limits, OwnLimits, RateClass,
 };
-use crate::digest::KeyDigest;
+use crate::digest::{KeyDigest, are_same};
 use crate::id::{AccountId, KeyId};
 use crate::permission::PermissionSet;
 use crate::record::{KeyRecord, Term};
-use crate::slab::{Positions, Slab};
+use crate::slab::{Arena, Positions, Slab};
+use crate::table::Tables;
 use crate::time::UnixMillis;
-use crate::usage::KeyUsage;
 use crate::window::RateWindow;
 
 /// Where a key stands in the index. Good for this process only.
@@ -54,29 +57,67 @@ impl std::fmt::Display for IndexError {
 
 impl std::error::Error for IndexError {}
 
+/// What a request needs to know of a key: one cache line. All of it is in atomics, so that a slab of
+/// such entries can be filled in without a lock or a flag for each; the digest, the identifier and the
+/// account never change.
+#[derive(Default)]
+#[repr(align(64))]
 pub(crate) struct KeyEntry {
-    pub(crate) digest: KeyDigest,
-    pub(crate) id: KeyId,
-    pub(crate) account: AccountSlot,
-    pub(crate) environment: Environment,
-    facts: AtomicU32,
-    /// The permissions, and [`NETWORKS`] above them.
-    permissions: AtomicU32,
+    digest: [AtomicU64; 4],
+    id: [AtomicU64; 2],
     term: AtomicU64,
-    /// `i64::MAX` for never.
-    expires_at: AtomicI64,
-    pub(crate) usage: OnceLock<Box<KeyUsage>>,
+    account: AtomicU32,
+    /// The permissions, and [`NETWORKS`] and [`TEST`] above them.
+    permissions: AtomicU32,
 }
+
+const _: () = assert!(size_of::<KeyEntry>() == 64);
 
 /// Set where a key may be used from certain networks only, so that for most keys the networks need
 /// not be looked at: they stand elsewhere, a cache miss away.
 const NETWORKS: u32 = 1 << 31;
+/// Set for a key of the test environment.
+const TEST: u32 = 1 << 30;
 
 fn permission_word(key: &KeyRecord) -> u32 {
-    key.permissions.bits() | if key.networks.is_empty() { 0 } else { NETWORKS }
+    let networks = if key.networks.is_empty() { 0 } else { NETWORKS };
+    let environment = if key.environment == Environment::Test { TEST } else { 0 };
+    key.permissions.bits() | networks | environment
 }
 
 impl KeyEntry {
+    fn fill_in(&self, key: &KeyRecord, account: AccountSlot) {
+        for (place, word) in self.digest.iter().zip(key.digest.words()) {
+            place.store(word, Ordering::Relaxed);
+        }
+        for (place, word) in self.id.iter().zip(key.id.as_bytes().as_chunks::<8>().0) {
+            place.store(u64::from_le_bytes(*word), Ordering::Relaxed);
+        }
+        self.account.store(account.0, Ordering::Relaxed);
+        self.permissions.store(permission_word(key), Ordering::Relaxed);
+        self.term.store(key.term().to_word(), Ordering::Relaxed);
+    }
+
+    fn digest(&self) -> [u64; 4] {
+        self.digest.each_ref().map(|word| word.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn id(&self) -> KeyId {
+        let [high, low] = self.id.each_ref().map(|word| word.load(Ordering::Relaxed));
+        KeyId::from_bytes((u128::from(low) << 64 | u128::from(high)).to_le_bytes())
+    }
+
+    pub(crate) fn account(&self) -> AccountSlot {
+        AccountSlot(self.account.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn environment(&self) -> Environment {
+        match self.permissions.load(Ordering::Acquire) & TEST {
+            0 => Environment::Production,
+            _ => Environment::Test,
+        }
+    }
+
     pub(crate) fn has_networks(&self) -> bool {
         self.permissions.load(Ordering::Acquire) & NETWORKS != 0
     }
@@ -88,19 +129,85 @@ impl KeyEntry {
     pub(crate) fn permissions(&self) -> PermissionSet {
         PermissionSet::from_bits(self.permissions.load(Ordering::Acquire))
     }
-
-    pub(crate) fn expires_at(&self) -> Option<UnixMillis> {
-        let at = self.expires_at.load(Ordering::Acquire);
-        (at != i64::MAX).then_some(UnixMillis(at))
-    }
 }
 
 /// What is rarely asked of a key, or rarely changed. A change appends a new one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct KeyFacts {
-    pub(crate) name: Box<str>,
-    pub(crate) networks: Box<[IpNet]>,
+    pub(crate) name: String,
+    pub(crate) networks: Vec<IpNet>,
     pub(crate) created_at: UnixMillis,
+    pub(crate) expires_at: Option<UnixMillis>,
+}
+
+impl KeyFacts {
+    fn of(key: &KeyRecord) -> Self {
+        Self {
+            name: key.name.clone(),
+            networks: key.networks.clone(),
+            created_at: key.created.at,
+            expires_at: key.expires_at,
+        }
+    }
+
+    /// Creation in six bytes, then how many networks there are and whether it expires, then those, and
+    /// the name to the end.
+    fn to_bytes(&self) -> Vec<u8> {
+        let created_at = self.created_at.0.clamp(0, (1 << 48) - 1).to_le_bytes();
+        let mut bytes = created_at[..6].to_vec();
+        let n_networks = u8::try_from(self.networks.len()).unwrap_or(u8::MAX).min(MOST_NETWORKS);
+        bytes.push(n_networks << 1 | u8::from(self.expires_at.is_some()));
+        if let Some(at) = self.expires_at {
+            bytes.extend(at.0.to_le_bytes());
+        }
+        for network in self.networks.iter().take(usize::from(n_networks)) {
+            match network {
+                IpNet::V4(network) => {
+                    bytes.extend([4, network.prefix_len()]);
+                    bytes.extend(network.addr().octets());
+                }
+                IpNet::V6(network) => {
+                    bytes.extend([6, network.prefix_len()]);
+                    bytes.extend(network.addr().octets());
+                }
+            }
+        }
+        bytes.extend(self.name.as_bytes());
+        bytes
+    }
+
+    fn from_bytes(mut bytes: impl Iterator<Item = u8>) -> Option<Self> {
+        let [a, b, c, d, e, f] = take(&mut bytes)?;
+        let created_at = UnixMillis(i64::from_le_bytes([a, b, c, d, e, f, 0, 0]));
+        let head = bytes.next()?;
+        let expires_at = if head & 1 == 1 {
+            Some(UnixMillis(i64::from_le_bytes(take(&mut bytes)?)))
+        } else {
+            None
+        };
+        let networks = (0..head >> 1).map(|_| {
+            let [family, prefix] = take(&mut bytes)?;
+            let address = match family {
+                4 => IpAddr::from(take::<4>(&mut bytes)?),
+                _ => IpAddr::from(take::<16>(&mut bytes)?),
+            };
+            IpNet::new(address, prefix).ok()
+        });
+        let networks = networks.collect::<Option<_>>()?;
+        let name = String::from_utf8(bytes.collect()).ok()?;
+        Some(Self { name, networks, created_at, expires_at })
+    }
+}
+
+/// Networks that are kept for a key.
+const MOST_NETWORKS: u8 = 127;
+
+fn take<const N: usize>(bytes: &mut impl Iterator<Item = u8>) -> Option<[u8; N]> {
+    let mut taken = [0; N];
+    for slot in &mut taken {
+        *slot = bytes.next()?;
+    }
+    Some(taken)
 }
 
 pub(crate) struct AccountEntry {
@@ -153,11 +260,11 @@ pub struct AccountFacts {
 
 /// Keys by digest and accounts by identifier.
 pub struct KeyIndex {
-    keys: Slab<KeyEntry>,
-    key_facts: Slab<KeyFacts>,
-    by_digest: Positions,
-    accounts: Slab<AccountEntry>,
-    account_facts: Slab<AccountFacts>,
+    /// With each key the place of its facts.
+    keys: Tables<KeyEntry>,
+    key_facts: Arena,
+    accounts: Slab<OnceLock<AccountEntry>>,
+    account_facts: Slab<OnceLock<AccountFacts>>,
     by_account: Positions,
     writer: Mutex<()>,
 }
@@ -167,9 +274,8 @@ impl KeyIndex {
     #[must_use]
     pub fn with_capacity(keys: usize) -> Self {
         Self {
-            keys: Slab::new(),
-            key_facts: Slab::new(),
-            by_digest: Positions::with_capacity(keys),
+            keys: Tables::with_capacity(keys),
+            key_facts: Arena::new(),
             accounts: Slab::new(),
             account_facts: Slab::new(),
             by_account: Positions::with_capacity(64),
@@ -206,9 +312,9 @@ impl KeyIndex {
         let OwnLimits { standard, sensitive, webhook_test } = account.limits;
         let limits = [standard, sensitive, webhook_test].map(|limit| limit.unwrap_or(0));
         if let Some(slot) = self.find_account(account.id) {
-            let entry = self.accounts.get(slot.0).ok_or(IndexError::Full)?;
+            let entry = self.account(slot).ok_or(IndexError::Full)?;
             if self.account_facts(slot) != Some(&facts) {
-                let facts = self.account_facts.push(facts).ok_or(IndexError::Full)?;
+                let facts = push_cell(&self.account_facts, facts)?;
                 entry.facts.store(facts, Ordering::Release);
             }
             for (own, limit) in entry.limits.iter().zip(limits) {
@@ -217,7 +323,7 @@ impl KeyIndex {
             entry.state.store(account.state as u32, Ordering::Release);
             return Ok(());
         }
-        let facts = self.account_facts.push(facts).ok_or(IndexError::Full)?;
+        let facts = push_cell(&self.account_facts, facts)?;
         let entry = AccountEntry {
             id: account.id,
             facts: AtomicU32::new(facts),
@@ -227,12 +333,12 @@ impl KeyIndex {
             has_profiles: AtomicBool::new(false),
         };
         if let Some(parent) = account.organization.and_then(|id| self.find_account(id)) {
-            let parent = self.accounts.get(parent.0).ok_or(IndexError::Full)?;
+            let parent = self.account(parent).ok_or(IndexError::Full)?;
             parent.has_profiles.store(true, Ordering::Release);
         }
-        let slot = self.accounts.push(entry).ok_or(IndexError::Full)?;
+        let slot = push_cell(&self.accounts, entry)?;
         self.by_account.insert(account_hash(account.id), slot, |position| {
-            self.accounts.get(position).map(|entry| account_hash(entry.id))
+            self.account(AccountSlot(position)).map(|entry| account_hash(entry.id))
         });
         Ok(())
     }
@@ -243,75 +349,67 @@ impl KeyIndex {
     /// If the index is full or does not know the key's account.
     pub fn put_key(&self, key: &KeyRecord) -> Result<(), IndexError> {
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let facts = KeyFacts {
-            name: key.name.as_str().into(),
-            networks: key.networks.as_slice().into(),
-            created_at: key.created.at,
-        };
-        let expires_at = key.expires_at.map_or(i64::MAX, |at| at.0);
+        let facts = KeyFacts::of(key);
+        let push_facts = || self.key_facts.push(&facts.to_bytes()).ok_or(IndexError::Full);
         if let Some(slot) = self.find(&key.digest) {
             let entry = self.keys.get(slot.0).ok_or(IndexError::Full)?;
             // Why this order: a change that closes the key is in force first.
             entry.term.store(key.term().to_word(), Ordering::Release);
-            if self.key_facts(entry) != Some(&facts) {
-                let facts = self.key_facts.push(facts).ok_or(IndexError::Full)?;
-                entry.facts.store(facts, Ordering::Release);
+            if self.key_facts(slot).as_ref() != Some(&facts) {
+                let place = self.keys.note(slot.0).ok_or(IndexError::Full)?;
+                place.store(push_facts()?, Ordering::Release);
             }
             entry.permissions.store(permission_word(key), Ordering::Release);
-            entry.expires_at.store(expires_at, Ordering::Release);
             return Ok(());
         }
         let account =
             self.find_account(key.account).ok_or(IndexError::UnknownAccount(key.account))?;
-        let facts = self.key_facts.push(facts).ok_or(IndexError::Full)?;
-        let entry = KeyEntry {
-            digest: key.digest,
-            id: key.id,
-            account,
-            environment: key.environment,
-            facts: AtomicU32::new(facts),
-            permissions: AtomicU32::new(permission_word(key)),
-            term: AtomicU64::new(key.term().to_word()),
-            expires_at: AtomicI64::new(expires_at),
-            usage: OnceLock::new(),
-        };
-        let slot = self.keys.push(entry).ok_or(IndexError::Full)?;
-        self.by_digest.insert(key.digest.hash(), slot, |position| {
-            self.keys.get(position).map(|entry| entry.digest.hash())
-        });
-        Ok(())
+        let facts = push_facts()?;
+        let fill_in = |entry: &KeyEntry| entry.fill_in(key, account);
+        self.keys.insert(key.digest.hash(), facts, fill_in).ok_or(IndexError::Full)
     }
 
     /// The key with this digest.
     #[must_use]
     pub fn find(&self, digest: &KeyDigest) -> Option<KeySlot> {
-        let is_it = |position| self.keys.get(position).is_some_and(|entry| entry.digest == *digest);
-        self.by_digest.find(digest.hash(), is_it).map(KeySlot)
+        let words = digest.words();
+        let is_it = |entry: &KeyEntry| are_same(entry.digest(), words);
+        self.keys.find(digest.hash(), is_it).map(KeySlot)
     }
 
     #[must_use]
     pub fn find_account(&self, id: AccountId) -> Option<AccountSlot> {
-        let is_it = |position| self.accounts.get(position).is_some_and(|entry| entry.id == id);
+        let is_it =
+            |position| self.account(AccountSlot(position)).is_some_and(|entry| entry.id == id);
         self.by_account.find(account_hash(id), is_it).map(AccountSlot)
     }
 
     #[must_use]
     pub fn account_facts(&self, slot: AccountSlot) -> Option<&AccountFacts> {
-        let entry = self.accounts.get(slot.0)?;
-        self.account_facts.get(entry.facts.load(Ordering::Acquire))
+        let entry = self.account(slot)?;
+        self.account_facts.get(entry.facts.load(Ordering::Acquire))?.get()
     }
 
     pub(crate) fn key(&self, slot: KeySlot) -> Option<&KeyEntry> {
         self.keys.get(slot.0)
     }
 
-    pub(crate) fn key_facts(&self, entry: &KeyEntry) -> Option<&KeyFacts> {
-        self.key_facts.get(entry.facts.load(Ordering::Acquire))
+    pub(crate) fn key_facts(&self, slot: KeySlot) -> Option<KeyFacts> {
+        let place = self.keys.note(slot.0)?.load(Ordering::Acquire);
+        KeyFacts::from_bytes(self.key_facts.get(place)?)
     }
 
     pub(crate) fn account(&self, slot: AccountSlot) -> Option<&AccountEntry> {
-        self.accounts.get(slot.0)
+        self.accounts.get(slot.0)?.get()
     }
+}
+
+fn push_cell<T>(slab: &Slab<OnceLock<T>>, value: T) -> Result<u32, IndexError> {
+    let fill = |cell: &OnceLock<T>| {
+        // The cell after the last one was never set.
+        let _ = cell.set(value);
+    };
+    slab.push(fill).ok_or(IndexError::Full)
 }
 
 /// Account identifiers are ordered by time, so their bits are spread first.
@@ -320,4 +418,28 @@ fn account_hash(id: AccountId) -> u64 {
     let word = |bytes: &[u8]| bytes.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
     let mixed = (word(high) ^ word(low).rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^ (mixed >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_of_a_key_are_read_back_as_they_were_put_in() {
+        let networks: Vec<IpNet> = ["192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32"]
+            .iter()
+            .map(|text| text.parse().expect(text))
+            .collect();
+        for (name, networks, expires_at) in [
+            ("", vec![], None),
+            ("billing job", vec![], Some(UnixMillis(1_704_067_200_123))),
+            ("schöne Grüße 🔑", networks.clone(), None),
+            ("n", networks, Some(UnixMillis(-5))),
+        ] {
+            let name = name.to_owned();
+            let created_at = UnixMillis(1_700_000_000_001);
+            let facts = KeyFacts { name, networks, created_at, expires_at };
+            assert_eq!(KeyFacts::from_bytes(facts.to_bytes().into_iter()), Some(facts));
+        }
+    }
 }

@@ -22,6 +22,7 @@ pub mod record;
 pub mod role;
 pub mod secret;
 mod slab;
+mod table;
 pub mod time;
 pub mod usage;
 pub mod verdict;

@@ -1,130 +1,201 @@
-//! Two lock-free tables that only grow: a slab of values, and a hash table of positions in it.
+//! Lock-free tables that only grow: a slab of values, an arena of bytes, and a hash table of positions.
 //!
 //! Readers load an atomic or two and never wait; writers take turns at a mutex that their owner
 //! holds. Nothing is ever removed, so that a reader can keep a plain reference.
+//!
+//! What is filled in is made of atomics, or of cells that are set once, and is written before its
+//! position is published: whoever finds the position finds it whole.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 const CHUNK: usize = 4096;
 const CHUNKS: usize = 16 * 1024;
 
-type Chunk<T> = Box<[OnceLock<T>]>;
-
 /// Values by number, in chunks that never move.
 ///
-/// Bound: 67,108,864 values; the directory takes 256 KiB, a chunk 4,096 values.
+/// Bound: 67,108,864 values; the directory takes 384 KiB, a chunk 4,096 values.
 pub(crate) struct Slab<T> {
-    chunks: Box<[OnceLock<Chunk<T>>]>,
+    chunks: Box<[OnceLock<Box<[T]>>]>,
     len: AtomicUsize,
 }
 
-impl<T> Slab<T> {
+impl<T: Default> Slab<T> {
     pub(crate) fn new() -> Self {
         Self { chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(), len: AtomicUsize::new(0) }
     }
 
     pub(crate) fn get(&self, position: u32) -> Option<&T> {
         let position = position as usize;
-        self.chunks.get(position / CHUNK)?.get()?[position % CHUNK].get()
+        self.chunks.get(position / CHUNK)?.get()?.get(position % CHUNK)
     }
 
-    /// Adds a value; gives `None` when the slab is full. One writer at a time.
-    pub(crate) fn push(&self, value: T) -> Option<u32> {
+    /// Fills in the next value; gives `None` when the slab is full. One writer at a time.
+    pub(crate) fn push(&self, fill: impl FnOnce(&T)) -> Option<u32> {
         let position = self.len.load(Ordering::Relaxed);
         let chunk = self.chunks.get(position / CHUNK)?;
-        let chunk = chunk.get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
-        chunk[position % CHUNK].set(value).ok()?;
+        let chunk = chunk.get_or_init(|| (0..CHUNK).map(|_| T::default()).collect());
+        fill(&chunk[position % CHUNK]);
         self.len.store(position + 1, Ordering::Release);
         u32::try_from(position).ok()
     }
+}
 
-    pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
+/// Strings of bytes by number, packed in words, each with its length before it.
+///
+/// Bound: 8 GiB in chunks of 512 KiB; the directory takes 384 KiB. A string has at most 65,535 bytes,
+/// and the last words of a chunk may stay empty.
+pub(crate) struct Arena {
+    chunks: Box<[OnceLock<Box<[AtomicU64]>>]>,
+    used: AtomicUsize,
+}
+
+const ARENA_CHUNK: usize = 64 * 1024;
+
+impl Arena {
+    pub(crate) fn new() -> Self {
+        Self { chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(), used: AtomicUsize::new(0) }
+    }
+
+    /// Adds a string; gives `None` when the arena is full or the string too long. One writer at a
+    /// time.
+    pub(crate) fn push(&self, bytes: &[u8]) -> Option<u32> {
+        let len = u16::try_from(bytes.len()).ok()?;
+        let n_words = (2 + bytes.len()).div_ceil(8);
+        let mut at = self.used.load(Ordering::Relaxed);
+        if at % ARENA_CHUNK + n_words > ARENA_CHUNK {
+            at = at.next_multiple_of(ARENA_CHUNK);
+        }
+        let chunk = self
+            .chunks
+            .get(at / ARENA_CHUNK)?
+            .get_or_init(|| (0..ARENA_CHUNK).map(|_| AtomicU64::new(0)).collect());
+        let words = &chunk[at % ARENA_CHUNK..][..n_words];
+        let mut all = len.to_le_bytes().into_iter().chain(bytes.iter().copied());
+        for word in words {
+            let next: [u8; 8] = std::array::from_fn(|_| all.next().unwrap_or(0));
+            word.store(u64::from_le_bytes(next), Ordering::Relaxed);
+        }
+        self.used.store(at + n_words, Ordering::Release);
+        u32::try_from(at).ok()
+    }
+
+    /// The bytes of a string.
+    pub(crate) fn get(&self, at: u32) -> Option<impl Iterator<Item = u8> + Clone> {
+        let at = at as usize;
+        let chunk = self.chunks.get(at / ARENA_CHUNK)?.get()?;
+        let words = &chunk[at % ARENA_CHUNK..];
+        let [low, high, ..] = words.first()?.load(Ordering::Relaxed).to_le_bytes();
+        let len = usize::from(u16::from_le_bytes([low, high]));
+        let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes());
+        Some(bytes.skip(2).take(len))
     }
 }
 
 /// Positions by hash: open addressing, linear probing, at most five eighths full.
 ///
-/// A cell is one word: 32 bits of the hash and the position plus one, so a probe that meets another
-/// value's cell nearly always knows without looking at the value. When the table is full a larger
-/// one is filled and then published; readers of the smaller one find what was there before.
+/// A cell is half a word: the position plus one in as many bits as the table has, and a part of the
+/// hash in the rest, so a probe that meets another value's cell nearly always knows without looking at
+/// the value, and the whole table is small enough to stay near. When it is full a larger one is filled
+/// and then published; readers of the smaller one find what was there before.
 ///
-/// Bound: 8 bytes a cell; all smaller tables together take no more than the present one.
+/// Bound: 4 bytes a cell; all smaller tables together take no more than the present one.
 pub(crate) struct Positions {
-    tables: [OnceLock<Box<[AtomicU64]>>; 32],
+    tables: [OnceLock<Table>; 32],
     /// Which of `tables` is the present one: table `n` has 2^n cells.
     present: AtomicUsize,
     used: AtomicUsize,
+}
+
+struct Table {
+    cells: Box<[AtomicU32]>,
+    exponent: u32,
+}
+
+impl Table {
+    fn new(exponent: u32) -> Self {
+        Self { cells: (0..1usize << exponent).map(|_| AtomicU32::new(0)).collect(), exponent }
+    }
+
+    fn mask(&self) -> usize {
+        self.cells.len() - 1
+    }
+
+    /// The bits of a cell that hold a position.
+    fn position_bits(&self) -> u32 {
+        (1u32 << self.exponent) - 1
+    }
+
+    /// The part of the hash that a cell holds: not the bits that chose the cell.
+    fn tag(&self, hash: u64) -> u32 {
+        (hash >> 32) as u32 & !self.position_bits()
+    }
+
+    fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let (tag, position_bits) = (self.tag(hash), self.position_bits());
+        let mut index = hash as usize & self.mask();
+        loop {
+            let cell = self.cells[index].load(Ordering::Acquire);
+            if cell == 0 {
+                return None;
+            }
+            let position = (cell & position_bits) - 1;
+            if cell & !position_bits == tag && is_it(position) {
+                return Some(position);
+            }
+            index = (index + 1) & self.mask();
+        }
+    }
+
+    fn place(&self, hash: u64, position: u32) {
+        let mut index = hash as usize & self.mask();
+        while self.cells[index].load(Ordering::Relaxed) != 0 {
+            index = (index + 1) & self.mask();
+        }
+        self.cells[index].store(self.tag(hash) | (position + 1), Ordering::Release);
+    }
 }
 
 impl Positions {
     /// Room for this many without growing.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         let cells = (capacity.saturating_mul(8) / 5 + 1).next_power_of_two().max(64);
-        let present = cells.trailing_zeros() as usize;
         let positions = Self {
             tables: [const { OnceLock::new() }; 32],
-            present: AtomicUsize::new(present),
+            present: AtomicUsize::new(cells.trailing_zeros() as usize),
             used: AtomicUsize::new(0),
         };
-        positions.table(present);
+        positions.table(positions.present.load(Ordering::Relaxed));
         positions
     }
 
     /// The position with this hash for which `is_it` holds.
     pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        let cells = self.table(self.present.load(Ordering::Acquire));
-        let mask = cells.len() - 1;
-        let mut index = hash as usize & mask;
-        loop {
-            let cell = cells[index].load(Ordering::Acquire);
-            if cell == 0 {
-                return None;
-            }
-            let position = (cell as u32).wrapping_sub(1);
-            if cell >> 32 == hash >> 32 && is_it(position) {
-                return Some(position);
-            }
-            index = (index + 1) & mask;
-        }
+        self.table(self.present.load(Ordering::Acquire)).find(hash, is_it)
     }
 
-    /// Adds a position that is not there yet. One writer at a time; `hash_of` is asked for the hash
-    /// of positions added before, when the table has to grow.
+    /// Adds a position that is not there yet; positions come in their order, from 0 on. One writer at a
+    /// time; `hash_of` is asked for the hash of positions added before, when the table has to grow.
     pub(crate) fn insert(&self, hash: u64, position: u32, hash_of: impl Fn(u32) -> Option<u64>) {
         let mut present = self.present.load(Ordering::Relaxed);
         let used = self.used.load(Ordering::Relaxed) + 1;
-        let cells = self.table(present);
-        if used * 8 > cells.len() * 5 {
-            let larger = self.table(present + 1);
-            for cell in cells {
-                let cell = cell.load(Ordering::Relaxed);
-                let position = (cell as u32).wrapping_sub(1);
-                if let Some(hash) = (cell != 0).then(|| hash_of(position)).flatten() {
-                    place(larger, hash, position);
+        if used * 8 > self.table(present).cells.len() * 5 {
+            present += 1;
+            let larger = self.table(present);
+            for earlier in 0..position {
+                if let Some(hash) = hash_of(earlier) {
+                    larger.place(hash, earlier);
                 }
             }
-            present += 1;
             self.present.store(present, Ordering::Release);
         }
-        place(self.table(present), hash, position);
+        self.table(present).place(hash, position);
         self.used.store(used, Ordering::Relaxed);
     }
 
-    fn table(&self, exponent: usize) -> &[AtomicU64] {
-        self.tables[exponent]
-            .get_or_init(|| (0..1usize << exponent).map(|_| AtomicU64::new(0)).collect())
+    fn table(&self, exponent: usize) -> &Table {
+        self.tables[exponent].get_or_init(|| Table::new(exponent as u32))
     }
-}
-
-fn place(cells: &[AtomicU64], hash: u64, position: u32) {
-    let mask = cells.len() - 1;
-    let mut index = hash as usize & mask;
-    while cells[index].load(Ordering::Relaxed) != 0 {
-        index = (index + 1) & mask;
-    }
-    cells[index].store((hash >> 32) << 32 | u64::from(position + 1), Ordering::Release);
 }
 
 #[cfg(test)]
@@ -136,22 +207,47 @@ mod tests {
         u64::from(number % 977).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
+    fn push(slab: &Slab<AtomicU64>, number: u32) -> u32 {
+        let place = |place: &AtomicU64| place.store(u64::from(number), Ordering::Relaxed);
+        slab.push(place).expect("there is room")
+    }
+
+    fn number_at(slab: &Slab<AtomicU64>, position: u32) -> Option<u32> {
+        u32::try_from(slab.get(position)?.load(Ordering::Relaxed)).ok()
+    }
+
+    #[test]
+    fn strings_of_any_length_are_read_back_across_chunks() {
+        let arena = Arena::new();
+        let text = |n: usize| -> Vec<u8> { (0..n).map(|byte| (byte * 7 + n) as u8).collect() };
+        let lengths: Vec<usize> = (0..2000).chain([65_535, 0, 30_000, 65_528]).collect();
+        let places: Vec<u32> =
+            lengths.iter().map(|n| arena.push(&text(*n)).expect("there is room")).collect();
+        for (n, place) in lengths.into_iter().zip(places) {
+            let found: Vec<u8> = arena.get(place).expect("it is there").collect();
+            assert_eq!(found, text(n), "{n}");
+        }
+        assert_eq!(arena.push(&[0; 65_536]), None);
+        assert!(arena.get(u32::MAX).is_none());
+    }
+
     #[test]
     fn what_was_put_in_is_found_through_every_growth() {
         let slab = Slab::new();
         let positions = Positions::with_capacity(0);
         for number in 0..10_000u32 {
-            let position = slab.push(number).expect("there is room");
-            positions.insert(hash(number), position, |p| slab.get(p).map(|n| hash(*n)));
+            let position = push(&slab, number);
+            positions.insert(hash(number), position, |p| number_at(&slab, p).map(hash));
             if number % 500 == 0 {
                 for earlier in 0..=number {
-                    let found = positions.find(hash(earlier), |p| slab.get(p) == Some(&earlier));
+                    let is_it = |p| number_at(&slab, p) == Some(earlier);
+                    let found = positions.find(hash(earlier), is_it);
                     assert_eq!(found, Some(earlier));
                 }
             }
         }
-        assert_eq!(positions.find(hash(10_001), |p| slab.get(p) == Some(&10_001)), None);
-        assert_eq!(slab.len(), 10_000);
+        let is_it = |p| number_at(&slab, p) == Some(10_001);
+        assert_eq!(positions.find(hash(10_001), is_it), None);
     }
 
     #[test]
@@ -162,8 +258,8 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for number in 0..50_000u32 {
-                    let position = slab.push(number).expect("there is room");
-                    positions.insert(hash(number), position, |p| slab.get(p).map(|n| hash(*n)));
+                    let position = push(&slab, number);
+                    positions.insert(hash(number), position, |p| number_at(&slab, p).map(hash));
                     written.store(number as usize + 1, Ordering::Release);
                 }
             });
@@ -174,7 +270,8 @@ mod tests {
                         seen = written.load(Ordering::Acquire);
                         if let Some(last) = seen.checked_sub(1) {
                             let last = last as u32;
-                            let found = positions.find(hash(last), |p| slab.get(p) == Some(&last));
+                            let is_it = |p| number_at(&slab, p) == Some(last);
+                            let found = positions.find(hash(last), is_it);
                             assert_eq!(found, Some(last));
                         }
                     }

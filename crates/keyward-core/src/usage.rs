@@ -1,19 +1,22 @@
-//! Counting requests: an atomic add each, drained in batches by a worker.
+//! Counting requests: noted by the thread that answers, added up in batches, drained by a worker.
 //!
-//! A key's counters exist from its first request on. They stand in two banks, for even and odd
-//! hours, so that what was counted before the hour and drained after it is still told apart.
+//! Each thread notes what it answers on a sheet of its own, so that threads do not take each other's
+//! cache lines and a request touches no memory of its key. A full sheet is added up, all of it at
+//! once, by key, hour, class and outcome; the worker takes the sums.
 //!
-//! Written by every request; drained by one worker. A request waits for nobody: where it cannot have
-//! a lock at once it leaves out the address and client of the last use, never a count.
-//!
-//! Bound: 432 bytes for each key that was used since start.
+//! Bound: a sheet of 256 requests (12 KB) for each of at most 64 threads, about 150 bytes for each key
+//! that was used since the last drain, and 1,024 names of clients a sheet.
+//! Locks: one mutex a sheet, which its thread has for itself until the worker drains it.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::account::{RateClass, words};
-use crate::index::KeySlot;
+use crate::id::KeyId;
 use crate::record::LastUse;
 use crate::time::UnixMillis;
 
@@ -43,9 +46,10 @@ words! {
     }
 }
 
-const OUTCOMES: usize = Outcome::ALL.len();
-const CLASSES: usize = RateClass::ALL.len();
 const CLIENT_BYTES: usize = 48;
+const SHEETS: usize = 64;
+const SHEET: usize = 256;
+const CLIENTS: u16 = 1024;
 
 /// Requests of one hour, class and outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,207 +61,372 @@ pub struct UsageCount {
     pub requests: u32,
 }
 
-struct Bank {
-    hour: AtomicI64,
-    counts: [[AtomicU32; OUTCOMES]; CLASSES],
-}
-
-impl Bank {
-    fn new() -> Self {
-        Self { hour: AtomicI64::new(i64::MIN), counts: Default::default() }
-    }
-
-    fn drain_into(&self, counts: &mut Vec<UsageCount>) {
-        let hour = self.hour.load(Ordering::Acquire);
-        for class in RateClass::ALL {
-            for outcome in Outcome::ALL {
-                let cell = &self.counts[*class as usize][*outcome as usize];
-                if cell.load(Ordering::Relaxed) != 0 {
-                    let requests = cell.swap(0, Ordering::AcqRel);
-                    counts.push(UsageCount { hour, class: *class, outcome: *outcome, requests });
-                }
-            }
-        }
-    }
-}
-
-/// The client's name for itself, cut to what fits.
+/// One answered request that carried a known key.
 #[derive(Clone, Copy)]
-struct ClientName {
-    bytes: [u8; CLIENT_BYTES],
-    len: u8,
+struct Note {
+    key: KeyId,
+    at: UnixMillis,
+    address: IpAddr,
+    class: RateClass,
+    outcome: Outcome,
+    client: u16,
 }
 
-struct Seen {
-    address: Option<IpAddr>,
-    client: ClientName,
-    /// Counts of an hour that had to make room for the next one before they were drained.
-    spilled: Vec<UsageCount>,
+/// What a key did since the last drain, and who came last.
+struct Tally {
+    hour: i64,
+    /// What ended otherwise or came in another hour: nothing, for most keys.
+    #[expect(clippy::box_collection, reason = "a third of the size, and there is none mostly")]
+    more: Option<Box<Vec<UsageCount>>>,
+    at: UnixMillis,
+    requests: u32,
+    address: IpAddr,
+    class: RateClass,
+    outcome: Outcome,
+    client: u16,
 }
 
-/// The counters of one key.
-pub struct KeyUsage {
-    banks: [Bank; 2],
-    is_dirty: AtomicBool,
-    last_used_at: AtomicI64,
-    seen: Mutex<Seen>,
-}
+const _: () = assert!(size_of::<Note>() <= 48 && size_of::<(KeyId, Tally)>() <= 72);
 
-impl Default for KeyUsage {
-    fn default() -> Self {
+impl Tally {
+    fn of(note: &Note) -> Self {
         Self {
-            banks: [Bank::new(), Bank::new()],
-            is_dirty: AtomicBool::new(false),
-            last_used_at: AtomicI64::new(i64::MIN),
-            seen: Mutex::new(Seen {
-                address: None,
-                client: ClientName { bytes: [0; CLIENT_BYTES], len: 0 },
-                spilled: vec![],
-            }),
-        }
-    }
-}
-
-impl KeyUsage {
-    /// Counts one request. Gives true if the key has to be told to the worker.
-    pub(crate) fn count(&self, at: UnixMillis, class: RateClass, outcome: Outcome) -> bool {
-        let hour = at.hours();
-        let bank = &self.banks[usize::from(hour & 1 != 0)];
-        if bank.hour.load(Ordering::Acquire) != hour {
-            self.turn_over(bank, hour);
-        }
-        bank.counts[class as usize][outcome as usize].fetch_add(1, Ordering::AcqRel);
-        !self.is_dirty.load(Ordering::Relaxed) && !self.is_dirty.swap(true, Ordering::AcqRel)
-    }
-
-    /// Remembers who came. Never waits: of two at once, one is remembered.
-    pub(crate) fn see(&self, at: UnixMillis, address: IpAddr, client: &[u8]) {
-        self.last_used_at.fetch_max(at.0, Ordering::Relaxed);
-        if let Ok(mut seen) = self.seen.try_lock() {
-            seen.address = Some(address);
-            let len = client.len().min(CLIENT_BYTES);
-            seen.client.bytes[..len].copy_from_slice(&client[..len]);
-            seen.client.len = u8::try_from(len).unwrap_or(0);
+            hour: note.at.hours(),
+            more: None,
+            at: note.at,
+            requests: 1,
+            address: note.address,
+            class: note.class,
+            outcome: note.outcome,
+            client: note.client,
         }
     }
 
-    /// The last use since start, if any.
-    #[must_use]
-    pub fn last_use(&self) -> Option<LastUse> {
-        let at = self.last_used_at.load(Ordering::Relaxed);
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(LastUse {
-            at: (at != i64::MIN).then_some(UnixMillis(at))?,
-            address: seen.address?,
-            client: String::from_utf8_lossy(&seen.client.bytes[..usize::from(seen.client.len)])
-                .chars()
-                .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-                .collect(),
-        })
-    }
-
-    #[cold]
-    fn turn_over(&self, bank: &Bank, hour: i64) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if bank.hour.load(Ordering::Acquire) != hour {
-            bank.drain_into(&mut seen.spilled);
-            bank.hour.store(hour, Ordering::Release);
+    fn add(&mut self, note: &Note) {
+        let hour = note.at.hours();
+        if (self.hour, self.class, self.outcome) == (hour, note.class, note.outcome) {
+            self.requests += 1;
+        } else {
+            count_one(self.more.get_or_insert_default(), hour, note.class, note.outcome);
+        }
+        if note.at >= self.at {
+            (self.at, self.address, self.client) = (note.at, note.address, note.client);
         }
     }
 
-    /// Takes all counts since the last time.
-    pub(crate) fn drain(&self) -> Vec<UsageCount> {
-        // Why first: what is counted from here on makes the key known to the worker again.
-        self.is_dirty.store(false, Ordering::Release);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut counts = std::mem::take(&mut seen.spilled);
-        self.banks.iter().for_each(|bank| bank.drain_into(&mut counts));
+    fn into_counts(self) -> Vec<UsageCount> {
+        let Self { hour, class, outcome, requests, more, .. } = self;
+        let mut counts = more.map_or_else(Vec::new, |more| *more);
+        counts.push(UsageCount { hour, class, outcome, requests });
         counts
     }
 }
 
-/// Which keys have something to drain, and the counters of those who had no known key.
+fn count_one(counts: &mut Vec<UsageCount>, hour: i64, class: RateClass, outcome: Outcome) {
+    let is_like = |count: &&mut UsageCount| {
+        (count.hour, count.class, count.outcome) == (hour, class, outcome)
+    };
+    match counts.iter_mut().find(is_like) {
+        Some(like) => like.requests += 1,
+        None => counts.push(UsageCount { hour, class, outcome, requests: 1 }),
+    }
+}
+
+/// What clients call themselves, cut to what fits, by number.
 #[derive(Default)]
-pub struct Ledger {
-    dirty: [Mutex<Vec<KeySlot>>; 8],
-    pub(crate) strangers: KeyUsage,
+struct Clients {
+    names: Vec<Box<[u8]>>,
+    numbers: HashMap<Box<[u8]>, u16>,
+    /// The one that came last comes again, mostly.
+    last: u16,
+}
+
+impl Clients {
+    fn number_of(&mut self, name: &[u8]) -> u16 {
+        let name = &name[..name.len().min(CLIENT_BYTES)];
+        if self.names.get(usize::from(self.last)).is_none_or(|last| **last != *name) {
+            self.last = self.numbers.get(name).copied().unwrap_or_else(|| self.add(name));
+        }
+        self.last
+    }
+
+    #[cold]
+    fn add(&mut self, name: &[u8]) -> u16 {
+        let number = u16::try_from(self.names.len()).unwrap_or(CLIENTS).min(CLIENTS);
+        if number < CLIENTS {
+            self.names.push(name.into());
+            self.numbers.insert(name.into(), number);
+        }
+        number
+    }
+
+    /// Whoever came when there were too many has no name.
+    fn text_of(&self, number: u16) -> String {
+        let name = self.names.get(usize::from(number)).map_or(b"other".as_slice(), |name| name);
+        String::from_utf8_lossy(name)
+            .chars()
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+            .collect()
+    }
+}
+
+/// Keys' identifiers are random in their second half, and nobody chooses one.
+#[derive(Default)]
+struct Second(u64);
+
+impl Hasher for Second {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let second = bytes.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let product = u128::from(second) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+}
+
+type Tallies = HashMap<KeyId, Tally, BuildHasherDefault<Second>>;
+
+/// What a key was used for, since it was last asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainedUsage {
+    /// `None` for requests without a known key.
+    pub key: Option<KeyId>,
+    pub counts: Vec<UsageCount>,
+    pub last_use: Option<LastUse>,
+}
+
+/// What one thread noted.
+#[derive(Default)]
+struct Sheet {
+    notes: Vec<Note>,
+    tallies: Tallies,
+    strangers: Vec<UsageCount>,
+    clients: Clients,
+}
+
+impl Sheet {
+    fn add_up(&mut self) {
+        for note in self.notes.drain(..) {
+            match self.tallies.entry(note.key) {
+                Entry::Occupied(mut tally) => tally.get_mut().add(&note),
+                Entry::Vacant(place) => {
+                    place.insert(Tally::of(&note));
+                }
+            }
+        }
+    }
+
+    fn last_use_of(&self, tally: &Tally) -> LastUse {
+        LastUse { at: tally.at, address: tally.address, client: self.clients.text_of(tally.client) }
+    }
+}
+
+/// Apart from each other, so that two threads do not share a cache line.
+#[derive(Default)]
+#[repr(align(128))]
+struct Apart(Mutex<Sheet>);
+
+/// What all threads noted.
+pub(crate) struct Ledger {
+    sheets: Box<[Apart]>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { sheets: (0..SHEETS).map(|_| Apart::default()).collect() }
+    }
 }
 
 impl Ledger {
-    /// Held for a push; a key comes here once between two drains.
-    pub(crate) fn mark(&self, slot: KeySlot) {
-        let shard = &self.dirty[slot.0 as usize % self.dirty.len()];
-        shard.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+    /// Notes one request of a key. Waits for a drain at most.
+    pub(crate) fn note(
+        &self,
+        key: KeyId,
+        at: UnixMillis,
+        (class, outcome): (RateClass, Outcome),
+        (address, client): (IpAddr, &[u8]),
+    ) {
+        let mut sheet = locked(self.sheet());
+        let client = sheet.clients.number_of(client);
+        if sheet.notes.len() == SHEET {
+            sheet.add_up();
+        } else if sheet.notes.capacity() == 0 {
+            sheet.notes.reserve_exact(SHEET);
+        }
+        sheet.notes.push(Note { key, at, address, class, outcome, client });
     }
 
-    pub(crate) fn take_marked(&self) -> Vec<KeySlot> {
-        let take = |shard: &Mutex<Vec<_>>| {
-            std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner))
-        };
-        self.dirty.iter().flat_map(take).collect()
+    /// Notes one request without a known key.
+    pub(crate) fn note_stranger(&self, at: UnixMillis, class: RateClass, outcome: Outcome) {
+        count_one(&mut locked(self.sheet()).strangers, at.hours(), class, outcome);
     }
+
+    /// The sheet of this thread.
+    fn sheet(&self) -> &Apart {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static SEAT: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+        }
+        &self.sheets[SEAT.with(|seat| seat % SHEETS)]
+    }
+
+    /// Takes what was noted since the last time. A key that several threads served comes several times.
+    pub(crate) fn drain(&self) -> Vec<DrainedUsage> {
+        let mut all = vec![];
+        for sheet in &self.sheets {
+            let mut taken = {
+                let mut sheet = locked(sheet);
+                sheet.add_up();
+                // The next ones will be about as many.
+                let n_keys = sheet.tallies.len();
+                let tallies = Tallies::with_capacity_and_hasher(n_keys, <_>::default());
+                std::mem::replace(&mut *sheet, Sheet { tallies, ..Sheet::default() })
+            };
+            let counts = std::mem::take(&mut taken.strangers);
+            if !counts.is_empty() {
+                all.push(DrainedUsage { key: None, counts, last_use: None });
+            }
+            all.reserve(taken.tallies.len());
+            for (key, tally) in std::mem::take(&mut taken.tallies) {
+                let last_use = Some(taken.last_use_of(&tally));
+                all.push(DrainedUsage { key: Some(key), counts: tally.into_counts(), last_use });
+            }
+        }
+        all
+    }
+
+    /// The last use of a key since the last drain.
+    pub(crate) fn last_use(&self, key: KeyId) -> Option<LastUse> {
+        let last_uses = self.sheets.iter().filter_map(|sheet| {
+            let mut sheet = locked(sheet);
+            sheet.add_up();
+            let tally = sheet.tallies.get(&key)?;
+            Some(sheet.last_use_of(tally))
+        });
+        last_uses.max_by_key(|last_use| last_use.at)
+    }
+}
+
+/// Nothing that can panic happens while the lock is held, so a poisoned one is good.
+fn locked(sheet: &Apart) -> MutexGuard<'_, Sheet> {
+    sheet.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::time::HOUR_MILLIS;
 
+    const FROM: (IpAddr, &[u8]) = (IpAddr::V4(Ipv4Addr::LOCALHOST), b"Sent/Python 0.46.0\x1b[2J");
+
+    fn key(number: u8) -> KeyId {
+        KeyId::from_bytes([number; 16])
+    }
+
+    fn drained(ledger: &Ledger) -> Vec<(Option<KeyId>, UsageCount)> {
+        let counts = ledger.drain().into_iter().flat_map(|DrainedUsage { key, counts, .. }| {
+            counts.into_iter().map(move |count| (key, count))
+        });
+        let mut counts: Vec<_> = counts.collect();
+        counts.sort_by_key(|(key, count)| (*key, count.hour, count.outcome as u8));
+        counts
+    }
+
     #[test]
     fn requests_are_drained_once_and_under_the_hour_in_which_they_came() {
-        let usage = KeyUsage::default();
-        let count = |hour: i64| {
-            usage.count(UnixMillis(hour * HOUR_MILLIS), RateClass::Standard, Outcome::Ok)
+        let ledger = Ledger::default();
+        let class = RateClass::Standard;
+        let note = |number: u8, hour: i64, outcome| {
+            ledger.note(key(number), UnixMillis(hour * HOUR_MILLIS), (class, outcome), FROM);
         };
-        assert!(count(10), "the first one makes the key known");
-        assert!(!count(10));
-        count(11);
-        count(12);
-        let expect = |hour, requests| UsageCount {
-            hour,
-            class: RateClass::Standard,
-            outcome: Outcome::Ok,
-            requests,
-        };
-        let mut drained = usage.drain();
-        drained.sort_by_key(|count| count.hour);
-        assert_eq!(drained, [expect(10, 2), expect(11, 1), expect(12, 1)]);
-        assert_eq!(usage.drain(), []);
-        assert!(count(12));
-        assert_eq!(usage.drain(), [expect(12, 1)]);
+        note(1, 10, Outcome::Ok);
+        note(1, 10, Outcome::Ok);
+        note(2, 10, Outcome::Ok);
+        note(1, 11, Outcome::Ok);
+        note(1, 11, Outcome::Limited);
+        note(1, 11, Outcome::Ok);
+        ledger.note_stranger(UnixMillis(12 * HOUR_MILLIS), class, Outcome::Unknown);
+        let count = |hour, outcome, requests| UsageCount { hour, class, outcome, requests };
+        let expected = [
+            (None, count(12, Outcome::Unknown, 1)),
+            (Some(key(1)), count(10, Outcome::Ok, 2)),
+            (Some(key(1)), count(11, Outcome::Ok, 2)),
+            (Some(key(1)), count(11, Outcome::Limited, 1)),
+            (Some(key(2)), count(10, Outcome::Ok, 1)),
+        ];
+        assert_eq!(drained(&ledger), expected);
+        assert_eq!(drained(&ledger), []);
+        note(2, 12, Outcome::Ok);
+        assert_eq!(drained(&ledger), [(Some(key(2)), count(12, Outcome::Ok, 1))]);
     }
 
     #[test]
     fn no_request_is_lost_between_threads_and_drains() {
-        let usage = KeyUsage::default();
+        let ledger = Ledger::default();
+        let sum = || drained(&ledger).iter().map(|(_, count)| count.requests).sum::<u32>();
         let total = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..3)
                 .map(|_| {
                     scope.spawn(|| {
-                        for _ in 0..20_000 {
-                            usage.count(UnixMillis(0), RateClass::Sensitive, Outcome::Limited);
+                        let how = (RateClass::Sensitive, Outcome::Limited);
+                        for number in 0..20_000_u32 {
+                            ledger.note(key(number as u8), UnixMillis(0), how, FROM);
                         }
                     })
                 })
                 .collect();
             let mut total = 0;
             while writers.iter().any(|writer| !writer.is_finished()) {
-                total += usage.drain().iter().map(|count| count.requests).sum::<u32>();
+                total += sum();
             }
-            total + usage.drain().iter().map(|count| count.requests).sum::<u32>()
+            total + sum()
         });
         assert_eq!(total, 60_000);
     }
 
     #[test]
     fn the_last_use_tells_who_it_was() {
-        let usage = KeyUsage::default();
-        assert_eq!(usage.last_use(), None);
-        usage.see(UnixMillis(7), IpAddr::from([192, 0, 2, 1]), b"Sent/Python 0.46.0\x1b[2J");
-        let last = usage.last_use().expect("it was used");
+        let ledger = Ledger::default();
+        assert_eq!(ledger.last_use(key(7)), None);
+        let note = |number, at, address: [u8; 4], client| {
+            let from = (IpAddr::from(address), client);
+            let how = (RateClass::Standard, Outcome::Ok);
+            ledger.note(key(number), UnixMillis(at), how, from);
+        };
+        note(7, 7, [192, 0, 2, 1], FROM.1);
+        note(8, 9, [192, 0, 2, 2], b"curl");
+        // Answered later, though it came before.
+        note(7, 6, [192, 0, 2, 3], b"curl");
+        let last = ledger.last_use(key(7)).expect("it was used");
         assert_eq!(
-            (last.at, last.client.as_str()),
-            (UnixMillis(7), "Sent/Python 0.46.0\u{fffd}[2J")
+            (last.at, last.address, last.client.as_str()),
+            (UnixMillis(7), IpAddr::from([192, 0, 2, 1]), "Sent/Python 0.46.0\u{fffd}[2J")
         );
+        assert_eq!(ledger.drain().len(), 2);
+        assert_eq!(ledger.last_use(key(7)), None);
+    }
+
+    #[test]
+    fn names_of_clients_are_cut_and_bounded() {
+        let ledger = Ledger::default();
+        let long = [b'x'; 60];
+        let how = (RateClass::Standard, Outcome::Ok);
+        let note = |number, client: &[u8]| {
+            ledger.note(key(number), UnixMillis(0), how, (FROM.0, client));
+            ledger.last_use(key(number)).expect("it was used").client
+        };
+        assert_eq!(note(1, &long), "x".repeat(48));
+        for number in 0..1023 {
+            let name = format!("client {number}");
+            assert_eq!(note(2, name.as_bytes()), name);
+        }
+        assert_eq!(note(3, b"one too many"), "other");
+        assert_eq!(note(4, b"client 7"), "client 7");
     }
 }

@@ -13,7 +13,7 @@ use crate::index::{AccountEntry, AccountFacts, KeyEntry, KeyIndex, KeySlot};
 use crate::key::ApiKey;
 use crate::record::{Closure, End, LastUse, Term};
 use crate::time::{Moment, UnixMillis};
-use crate::usage::{Ledger, Outcome, UsageCount};
+use crate::usage::{DrainedUsage, Ledger, Outcome};
 use crate::verdict::{Caller, Granted, Known, Refusal, Refused, Verdict};
 use crate::window::{Allowance, Exhausted};
 
@@ -40,20 +40,11 @@ pub struct Visit {
 }
 
 /// What `GET /v3/me` tells about the key that asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyDetails<'a> {
-    pub name: &'a str,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyDetails {
+    pub name: String,
     pub created_at: UnixMillis,
     pub expires_at: Option<UnixMillis>,
-}
-
-/// What a key used, since it was last asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DrainedUsage {
-    /// `None` for requests without a known key.
-    pub key: Option<KeyId>,
-    pub counts: Vec<UsageCount>,
-    pub last_use: Option<LastUse>,
 }
 
 /// Says who may come in.
@@ -120,7 +111,7 @@ impl Verifier {
         if let Some(refusal) = refusal {
             return Err((refusal, Some(slot)));
         }
-        if entry.has_networks() && !self.is_from_allowed_network(entry, visit.client) {
+        if entry.has_networks() && !self.is_from_allowed_network(slot, visit.client) {
             return Err((Refusal::Address, Some(slot)));
         }
         Ok((slot, entry))
@@ -128,38 +119,39 @@ impl Verifier {
 
     /// Out of the way, for most keys name no networks. One whose networks cannot be read is refused.
     #[cold]
-    fn is_from_allowed_network(&self, entry: &KeyEntry, client: IpAddr) -> bool {
-        let facts = self.index.key_facts(entry);
+    fn is_from_allowed_network(&self, slot: KeySlot, client: IpAddr) -> bool {
+        let facts = self.index.key_facts(slot);
         facts.is_some_and(|facts| address::is_allowed(&facts.networks, client))
     }
 
     fn admit(&self, slot: KeySlot, entry: &KeyEntry, visit: &Visit) -> Verdict {
         let refused = |refusal, known, allowance| Refused { refusal, known, allowance };
-        let Some(account) = self.index.account(entry.account) else {
+        let Some(account) = self.index.account(entry.account()) else {
             return Err(refused(Refusal::Account(AccountState::Suspended), None, None));
         };
-        let known = self.known(slot);
-        let window = account.window(entry.environment, visit.class);
+        let window = account.window(entry.environment(), visit.class);
         let limit = account.limit(visit.class, &self.limits);
         let state = account.state();
         if state != AccountState::Active && !visit.is_account_exempt {
             let allowance = window.peek(visit.now.ticks, limit);
-            return Err(refused(Refusal::Account(state), known, Some(allowance)));
+            return Err(refused(Refusal::Account(state), self.known(slot), Some(allowance)));
         }
         match window.admit(visit.now.ticks, limit) {
             Ok(allowance) => {
                 let caller = Caller {
                     slot,
-                    account_slot: entry.account,
-                    key: entry.id,
+                    account_slot: entry.account(),
+                    key: entry.id(),
                     own_account: account.id,
                     account: account.id,
-                    environment: entry.environment,
+                    environment: entry.environment(),
                     permissions: entry.permissions(),
                 };
                 Ok(Granted { caller, allowance })
             }
-            Err(Exhausted(allowance)) => Err(refused(Refusal::Limited, known, Some(allowance))),
+            Err(Exhausted(allowance)) => {
+                Err(refused(Refusal::Limited, self.known(slot), Some(allowance)))
+            }
         }
     }
 
@@ -175,8 +167,8 @@ impl Verifier {
 
     fn known(&self, slot: KeySlot) -> Option<Known> {
         let entry = self.index.key(slot)?;
-        let account = self.index.account(entry.account)?.id;
-        Some(Known { slot, key: entry.id, account, environment: entry.environment })
+        let account = self.index.account(entry.account())?.id;
+        Some(Known { slot, key: entry.id(), account, environment: entry.environment() })
     }
 
     /// Makes an organization's key act for one of its profiles, as `x-profile-id` asks. Contract 2.
@@ -202,54 +194,28 @@ impl Verifier {
 
     /// Counts an answered request.
     pub fn count(&self, caller: &Caller, visit: &Visit, outcome: Outcome, client_name: &[u8]) {
-        if let Some(entry) = self.index.key(caller.slot) {
-            self.count_key(caller.slot, entry, visit, outcome, client_name);
-        }
+        self.note(caller.key, visit, outcome, client_name);
     }
 
     /// Counts a request that was refused.
     pub fn count_refused(&self, refused: &Refused, visit: &Visit, client_name: &[u8]) {
         let outcome = refused.refusal.outcome();
-        let entry = refused.known.and_then(|known| Some((known.slot, self.index.key(known.slot)?)));
-        match entry {
-            Some((slot, entry)) => self.count_key(slot, entry, visit, outcome, client_name),
-            None => {
-                self.ledger.strangers.count(visit.now.wall, visit.class, outcome);
-            }
+        match refused.known {
+            Some(known) => self.note(known.key, visit, outcome, client_name),
+            None => self.ledger.note_stranger(visit.now.wall, visit.class, outcome),
         }
     }
 
-    fn count_key(
-        &self,
-        slot: KeySlot,
-        entry: &KeyEntry,
-        visit: &Visit,
-        outcome: Outcome,
-        client_name: &[u8],
-    ) {
-        let usage = entry.usage.get_or_init(Box::default);
-        usage.see(visit.now.wall, visit.client, client_name);
-        if usage.count(visit.now.wall, visit.class, outcome) {
-            self.ledger.mark(slot);
-        }
+    fn note(&self, key: KeyId, visit: &Visit, outcome: Outcome, client_name: &[u8]) {
+        let from = (visit.client, client_name);
+        self.ledger.note(key, visit.now.wall, (visit.class, outcome), from);
     }
 
-    /// Takes what was counted since the last time. For the one worker that writes it down.
+    /// Takes what was counted since the last time; a key may come several times. For the one worker
+    /// that writes it down.
     #[must_use]
     pub fn drain_usage(&self) -> Vec<DrainedUsage> {
-        let keys = self.ledger.take_marked().into_iter().filter_map(|slot| {
-            let entry = self.index.key(slot)?;
-            let usage = entry.usage.get()?;
-            let counts = usage.drain();
-            Some(DrainedUsage { key: Some(entry.id), counts, last_use: usage.last_use() })
-        });
-        let strangers = self.ledger.strangers.drain();
-        let strangers = (!strangers.is_empty()).then_some(DrainedUsage {
-            key: None,
-            counts: strangers,
-            last_use: None,
-        });
-        keys.chain(strangers).collect()
+        self.ledger.drain()
     }
 
     /// The account that a caller acts for.
@@ -272,13 +238,12 @@ impl Verifier {
     }
 
     #[must_use]
-    pub fn key_of(&self, caller: &Caller) -> Option<KeyDetails<'_>> {
-        let entry = self.index.key(caller.slot)?;
-        let facts = self.index.key_facts(entry)?;
+    pub fn key_of(&self, caller: &Caller) -> Option<KeyDetails> {
+        let facts = self.index.key_facts(caller.slot)?;
         Some(KeyDetails {
-            name: &facts.name,
+            name: facts.name,
             created_at: facts.created_at,
-            expires_at: entry.expires_at(),
+            expires_at: facts.expires_at,
         })
     }
 
@@ -291,14 +256,14 @@ impl Verifier {
         now: Moment,
     ) -> Option<Allowance> {
         let key = self.index.key(slot)?;
-        let account = self.index.account(key.account)?;
+        let account = self.index.account(key.account())?;
         let limit = account.limit(class, &self.limits);
-        Some(account.window(key.environment, class).peek(now.ticks, limit))
+        Some(account.window(key.environment(), class).peek(now.ticks, limit))
     }
 
-    /// The last use of a key since this process started.
+    /// The last use of a key since usage was last drained.
     #[must_use]
     pub fn last_use(&self, slot: KeySlot) -> Option<LastUse> {
-        self.index.key(slot)?.usage.get()?.last_use()
+        self.ledger.last_use(self.index.key(slot)?.id())
     }
 }

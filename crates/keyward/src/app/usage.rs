@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use keyward_core::account::RateClass;
 use keyward_core::id::KeyId;
 use keyward_core::record::LastUse;
+use keyward_core::usage::DrainedUsage;
 use keyward_core::usage::Outcome;
-use keyward_core::verifier::DrainedUsage;
 use keyward_store::Store;
 use keyward_store::StoreError;
 use keyward_store::usage::{self, UsageRow};
@@ -39,10 +39,14 @@ impl Pending {
                     self.dropped += u64::from(count.requests);
                 }
             }
-            if let (Some(key), Some(last_use)) = (key, last_use)
-                && (self.last_uses.len() < MOST_ROWS || self.last_uses.contains_key(&key))
-            {
-                self.last_uses.insert(key, last_use);
+            let (Some(key), Some(last_use)) = (key, last_use) else { continue };
+            match self.last_uses.get_mut(&key) {
+                Some(known) if known.at <= last_use.at => *known = last_use,
+                Some(_) => {}
+                None if self.last_uses.len() < MOST_ROWS => {
+                    self.last_uses.insert(key, last_use);
+                }
+                None => {}
             }
         }
     }

@@ -189,7 +189,7 @@ pub async fn show(request: Request) -> Answer {
         enable_template_auto_creation_for_sp: false,
         api_key: KeyView {
             id: caller.key().to_string(),
-            name: key.name,
+            name: &key.name,
             environment: caller.environment().as_str(),
             permissions: caller.permissions().iter().map(|p| p.as_str()).collect(),
             created_at: when(key.created_at),
