@@ -4,7 +4,7 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench screenshots
+.PHONY: help run build test lint bench micro-bench instructions screenshots
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,8 +28,16 @@ lint: ## check format and lints, and that the two inner crates stand alone; warn
 	$(CARGO) check -p keyward-core --locked
 	$(CARGO) check -p keyward-tower --locked
 
-bench: ## measure the hot path: parse, digest, look up, window, verify
+bench: build ## measure the server beside HAProxy, nginx and axum, and print a table; ARGS="--help"
+	scripts/bench-tools.sh
+	$(CARGO) build --release --locked --manifest-path bench/peers/Cargo.toml --target-dir $(TARGET_DIR)/bench-peers
+	bench/run.py --keyward $(TARGET_DIR)/release/keyward --peers $(TARGET_DIR)/bench-peers/release $(ARGS)
+
+micro-bench: ## measure the hot path in one process: parse, digest, look up, window, verify
 	$(CARGO) bench -p keyward-core --locked
+
+instructions: ## count the instructions of the hot path, the same in every run
+	CARGO="$(CARGO)" scripts/instructions.sh
 
 screenshots: ## take a picture of every page, wide and narrow, light and dark: target/screenshots
 	scripts/test-tools.sh

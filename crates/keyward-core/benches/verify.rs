@@ -9,50 +9,22 @@
 
 #![cfg(not(loom))]
 
+mod world;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::hint::black_box;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use keyward_core::account::Environment;
-use keyward_core::account::{Account, AccountKind, AccountState, Limits, OwnLimits, RateClass};
-use keyward_core::id::{AccountId, KeyId};
-use keyward_core::index::KeyIndex;
-use keyward_core::key::{ApiKey, KeyHint};
-use keyward_core::permission::PermissionSet;
-use keyward_core::record::{KeyRecord, Mark};
-use keyward_core::time::{Moment, Ticks, UnixMillis};
+use keyward_core::key::ApiKey;
+use keyward_core::time::Ticks;
 use keyward_core::usage::Outcome;
-use keyward_core::verifier::{Presented, Verifier, Visit};
+use keyward_core::verifier::{Presented, Verifier};
 use keyward_core::window::RateWindow;
 
-const ACCOUNTS: u64 = 1000;
-const VISIT: Visit = Visit {
-    now: Moment { wall: UnixMillis(1_704_067_200_000), ticks: Ticks(1) },
-    client: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-    class: RateClass::Standard,
-    is_account_exempt: false,
-};
-
-/// A small generator, so that every run draws the same keys in the same order.
-struct Draw(u64);
-
-impl Draw {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn bytes(&mut self) -> [u8; 16] {
-        let (high, low) = (self.next(), self.next());
-        (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
-    }
-}
+use world::{Draw, VISIT, text_of, verifier_of};
 
 /// Takes the first eight bytes of a digest for its hash.
 #[derive(Default)]
@@ -68,55 +40,6 @@ impl Hasher for First {
             self.0 = u64::from_le_bytes(*first);
         }
     }
-}
-
-fn text_of(bytes: [u8; 16]) -> [u8; 36] {
-    let key = ApiKey::from_random(&bytes.into());
-    key.reveal().as_bytes().try_into().expect("a key has 36 characters")
-}
-
-fn verifier_of(texts: &[[u8; 36]]) -> Verifier {
-    let index = KeyIndex::with_capacity(texts.len());
-    let id = |number: u64| (u128::from(number) + 1).to_be_bytes();
-    let at = UnixMillis(1_704_000_000_000);
-    for number in 0..ACCOUNTS {
-        let account = Account {
-            id: AccountId::from_bytes(id(number)),
-            kind: AccountKind::User,
-            organization: None,
-            name: format!("account {number}"),
-            email: None,
-            icon: None,
-            description: None,
-            state: AccountState::Active,
-            limits: OwnLimits::default(),
-            created_at: at,
-        };
-        index.put_account(&account).expect("there is room");
-    }
-    for (number, text) in texts.iter().enumerate() {
-        let key = ApiKey::parse(text).expect("it was made here");
-        let record = KeyRecord {
-            id: KeyId::from_bytes(id(number as u64)),
-            account: AccountId::from_bytes(id(number as u64 % ACCOUNTS)),
-            digest: key.digest(),
-            hint: KeyHint::UNKNOWN,
-            name: String::from("key"),
-            environment: Environment::Production,
-            permissions: PermissionSet::FULL,
-            networks: vec![],
-            created: Mark { at, by: String::new() },
-            expires_at: None,
-            disabled: None,
-            revoked: None,
-            rotated: None,
-            last_used: None,
-        };
-        index.put_key(&record).expect("there is room");
-    }
-    let limit = 1_000_000;
-    let limits = Limits { standard: limit, sensitive: limit, webhook_test: limit };
-    Verifier::new(index, limits, limit)
 }
 
 fn parts(criterion: &mut Criterion) {

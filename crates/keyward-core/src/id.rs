@@ -34,6 +34,14 @@ macro_rules! ids {
                 self.0.as_bytes()
             }
 
+            /// As it is displayed, without the machinery of formatting.
+            #[must_use]
+            pub fn to_text(self) -> [u8; 36] {
+                let mut text = [0; 36];
+                self.0.hyphenated().encode_lower(&mut text);
+                text
+            }
+
             /// A time-ordered identifier (UUID version 7): new rows go to the end of an index.
             /// It is not secret, and nothing may depend on its being hard to guess.
             #[must_use]

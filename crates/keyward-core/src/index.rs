@@ -176,14 +176,13 @@ impl KeyFacts {
         bytes
     }
 
-    fn from_bytes(mut bytes: impl Iterator<Item = u8>) -> Option<Self> {
+    fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
         let [a, b, c, d, e, f] = take(&mut bytes)?;
         let created_at = UnixMillis(i64::from_le_bytes([a, b, c, d, e, f, 0, 0]));
-        let head = bytes.next()?;
-        let expires_at = if head & 1 == 1 {
-            Some(UnixMillis(i64::from_le_bytes(take(&mut bytes)?)))
-        } else {
-            None
+        let [head] = take(&mut bytes)?;
+        let expires_at = match head & 1 {
+            0 => None,
+            _ => Some(UnixMillis(i64::from_le_bytes(take(&mut bytes)?))),
         };
         let networks = (0..head >> 1).map(|_| {
             let [family, prefix] = take(&mut bytes)?;
@@ -194,7 +193,7 @@ impl KeyFacts {
             IpNet::new(address, prefix).ok()
         });
         let networks = networks.collect::<Option<_>>()?;
-        let name = String::from_utf8(bytes.collect()).ok()?;
+        let name = str::from_utf8(bytes).ok()?.to_owned();
         Some(Self { name, networks, created_at, expires_at })
     }
 }
@@ -202,12 +201,10 @@ impl KeyFacts {
 /// Networks that are kept for a key.
 const MOST_NETWORKS: u8 = 127;
 
-fn take<const N: usize>(bytes: &mut impl Iterator<Item = u8>) -> Option<[u8; N]> {
-    let mut taken = [0; N];
-    for slot in &mut taken {
-        *slot = bytes.next()?;
-    }
-    Some(taken)
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*taken)
 }
 
 pub(crate) struct AccountEntry {
@@ -396,7 +393,7 @@ impl KeyIndex {
 
     pub(crate) fn key_facts(&self, slot: KeySlot) -> Option<KeyFacts> {
         let place = self.keys.note(slot.0)?.load(Ordering::Acquire);
-        KeyFacts::from_bytes(self.key_facts.get(place)?)
+        self.key_facts.get(place, KeyFacts::from_bytes)?
     }
 
     pub(crate) fn account(&self, slot: AccountSlot) -> Option<&AccountEntry> {
@@ -439,7 +436,7 @@ mod tests {
             let name = name.to_owned();
             let created_at = UnixMillis(1_700_000_000_001);
             let facts = KeyFacts { name, networks, created_at, expires_at };
-            assert_eq!(KeyFacts::from_bytes(facts.to_bytes().into_iter()), Some(facts));
+            assert_eq!(KeyFacts::from_bytes(&facts.to_bytes()), Some(facts));
         }
     }
 }

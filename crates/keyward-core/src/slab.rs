@@ -1,4 +1,4 @@
-//! Lock-free tables that only grow: a slab of values, an arena of bytes, and a hash table of positions.
+//! Lock-free stores that only grow: a slab of values, an arena of bytes, and a hash table of positions.
 //!
 //! Readers load an atomic or two and never wait; writers take turns at a mutex that their owner
 //! holds. Nothing is ever removed, so that a reader can keep a plain reference.
@@ -80,15 +80,31 @@ impl Arena {
         u32::try_from(at).ok()
     }
 
-    /// The bytes of a string.
-    pub(crate) fn get(&self, at: u32) -> Option<impl Iterator<Item = u8> + Clone> {
+    /// Reads a string; `read` gets its bytes.
+    pub(crate) fn get<R>(&self, at: u32, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        const SHORT: usize = 16;
         let at = at as usize;
         let chunk = self.chunks.get(at / ARENA_CHUNK)?.get()?;
         let words = &chunk[at % ARENA_CHUNK..];
         let [low, high, ..] = words.first()?.load(Ordering::Relaxed).to_le_bytes();
         let len = usize::from(u16::from_le_bytes([low, high]));
-        let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes());
-        Some(bytes.skip(2).take(len))
+        let words = &words[..(2 + len).div_ceil(8)];
+        let copy = |to: &mut [[u8; 8]]| {
+            for (to, word) in to.iter_mut().zip(words) {
+                *to = word.load(Ordering::Relaxed).to_le_bytes();
+            }
+        };
+        // Nearly all are short, and need no memory of their own to be read.
+        let (mut short, mut long) = ([[0; 8]; SHORT], vec![]);
+        let bytes = if words.len() <= SHORT {
+            copy(&mut short);
+            short.as_flattened()
+        } else {
+            long.resize(words.len(), [0; 8]);
+            copy(&mut long);
+            long.as_flattened()
+        };
+        Some(read(&bytes[2..2 + len]))
     }
 }
 
@@ -224,11 +240,11 @@ mod tests {
         let places: Vec<u32> =
             lengths.iter().map(|n| arena.push(&text(*n)).expect("there is room")).collect();
         for (n, place) in lengths.into_iter().zip(places) {
-            let found: Vec<u8> = arena.get(place).expect("it is there").collect();
+            let found = arena.get(place, <[u8]>::to_vec).expect("it is there");
             assert_eq!(found, text(n), "{n}");
         }
         assert_eq!(arena.push(&[0; 65_536]), None);
-        assert!(arena.get(u32::MAX).is_none());
+        assert!(arena.get(u32::MAX, <[u8]>::len).is_none());
     }
 
     #[test]

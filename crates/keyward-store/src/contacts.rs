@@ -4,6 +4,7 @@ use keyward_core::account::Environment;
 use keyward_core::id::{AccountId, ContactId};
 use keyward_core::time::UnixMillis;
 
+use crate::contact_blocks;
 use crate::error::StoreError;
 use crate::tx::{Row, Tx, Value};
 
@@ -119,7 +120,8 @@ pub fn insert(tx: &mut Tx<'_>, contact: &Contact) -> Result<(), StoreError> {
             contact.updated_at.into(),
         ],
     )?;
-    Ok(())
+    let scope = Scope { account: contact.account, environment: contact.environment };
+    contact_blocks::added(tx, &scope, (contact.created_at, contact.id))
 }
 
 /// # Errors
@@ -171,15 +173,15 @@ pub fn put(tx: &mut Tx<'_>, contact: &Contact) -> Result<(), StoreError> {
 /// # Errors
 /// What the engine reports.
 pub fn remove(tx: &mut Tx<'_>, scope: &Scope, id: ContactId) -> Result<bool, StoreError> {
-    let n_removed = tx.execute(
-        "DELETE FROM contacts WHERE id = ?3 AND environment = ?2
-             AND account = (SELECT number FROM accounts WHERE id = ?1)",
-        &[scope.account.as_bytes().into(), scope.environment.as_str().into(), id.as_bytes().into()],
-    )?;
-    Ok(n_removed > 0)
+    let Some(contact) = find(tx, scope, id)? else { return Ok(false) };
+    tx.execute("DELETE FROM contacts WHERE id = ?1", &[id.as_bytes().into()])?;
+    contact_blocks::removed(tx, scope, (contact.created_at, id))?;
+    Ok(true)
 }
 
 /// One page of contacts, newest first, then by id; and how many there are in all.
+///
+/// Without a filter a page costs the same wherever it stands; with one, all contacts are looked at.
 ///
 /// # Errors
 /// What the engine reports.
@@ -190,6 +192,9 @@ pub fn page(
     offset: u64,
     limit: u32,
 ) -> Result<(Vec<Contact>, u64), StoreError> {
+    if filter.search.is_none() && filter.channel.is_none() {
+        return page_of_all(tx, scope, offset, limit);
+    }
     let written = filter.search.as_ref().map(|text| text.trim().to_lowercase());
     let digits = written.as_deref().and_then(digits_of);
     let mut parameters: Vec<Value<'_>> = vec![
@@ -216,6 +221,34 @@ pub fn page(
         |row| contact(row, scope),
     )?;
     Ok((found, total.and_then(|total| u64::try_from(total).ok()).unwrap_or(0)))
+}
+
+fn page_of_all(
+    tx: &mut Tx<'_>,
+    scope: &Scope,
+    offset: u64,
+    limit: u32,
+) -> Result<(Vec<Contact>, u64), StoreError> {
+    let start = contact_blocks::start(tx, scope, offset)?;
+    if offset >= start.total {
+        return Ok((vec![], start.total));
+    }
+    let (before, id) = start.before;
+    let found = tx.query(
+        select!(
+            "AND (created_at, id) < (?3, ?4) ORDER BY created_at DESC, id DESC LIMIT ?5 OFFSET ?6"
+        ),
+        &[
+            scope.account.as_bytes().into(),
+            scope.environment.as_str().into(),
+            before.into(),
+            id.as_bytes().into(),
+            limit.into(),
+            i64::try_from(start.skip).unwrap_or(i64::MAX).into(),
+        ],
+        |row| contact(row, scope),
+    )?;
+    Ok((found, start.total))
 }
 
 /// The digits of a text that is a part of a number, with its leading plus: separators do not

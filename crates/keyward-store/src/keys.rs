@@ -1,5 +1,6 @@
 //! Keys, by identifier, by digest, and all of them. Digests only: no key is ever here in clear.
 
+use std::borrow::Borrow;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -113,14 +114,14 @@ pub fn insert(tx: &mut Tx<'_>, key: &KeyRecord) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// `Conflict(KeyDigest)` if one is there already.
-pub fn insert_all<'a>(
+pub fn insert_all(
     tx: &mut Tx<'_>,
-    keys: impl Iterator<Item = &'a KeyRecord>,
+    keys: impl Iterator<Item = impl Borrow<KeyRecord>>,
     mut on_each: impl FnMut(),
 ) -> Result<(), StoreError> {
     let revision = next_revision(tx)?;
     for key in keys {
-        insert_at(tx, key, revision)?;
+        insert_at(tx, key.borrow(), revision)?;
         on_each();
     }
     Ok(())

@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod alerts;
 pub mod audit;
 pub mod changes;
+mod contact_blocks;
 pub mod contacts;
 mod engine;
 mod error;

@@ -1,5 +1,7 @@
 //! Requests by key, hour, class and outcome; and when a key was last used.
 
+use std::collections::BTreeMap;
+
 use keyward_core::account::{Environment, RateClass};
 use keyward_core::id::{AccountId, KeyId};
 use keyward_core::record::LastUse;
@@ -30,44 +32,86 @@ pub fn add(
     rows: &[UsageRow],
     last_uses: &[(KeyId, LastUse)],
 ) -> Result<(), StoreError> {
+    let mut rows: Vec<&UsageRow> = rows.iter().collect();
+    // Rows of a key lie together in every table.
+    rows.sort_by_key(|row| (row.key, row.hour));
+    let mut sums = Sums::default();
+    let mut known: Option<(Option<KeyId>, (i64, i64))> = None;
     for row in rows {
+        let (number, account) = match known {
+            Some((key, numbers)) if key == row.key => numbers,
+            _ => numbers_of(tx, row.key)?,
+        };
+        known = Some((row.key, (number, account)));
         tx.execute(
             "INSERT INTO usage_hours (key, hour, class, outcome, requests)
-             VALUES (coalesce((SELECT number FROM keys WHERE id = ?1), 0), ?2, ?3, ?4, ?5)
+             VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (key, hour, class, outcome)
                  DO UPDATE SET requests = requests + excluded.requests",
             &[
-                row.key.as_ref().map(KeyId::as_bytes).into(),
+                number.into(),
                 row.hour.into(),
                 row.class.as_str().into(),
                 row.outcome.as_str().into(),
                 i64::try_from(row.requests).unwrap_or(i64::MAX).into(),
             ],
         )?;
-        sum_up(tx, row)?;
+        sums.add(row, number, account);
     }
+    sums.write(tx)?;
     last_uses.iter().try_for_each(|(key, last_use)| keys::put_last_use(tx, *key, last_use))
 }
 
-/// Adds to the sums of which charts are made.
-fn sum_up(tx: &mut Tx<'_>, row: &UsageRow) -> Result<(), StoreError> {
-    let key = row.key.as_ref().map(KeyId::as_bytes);
-    let requests = i64::try_from(row.requests).unwrap_or(i64::MAX);
-    tx.execute(
-        "INSERT INTO account_hours (account, hour, outcome, requests)
-         VALUES (coalesce((SELECT account FROM keys WHERE id = ?1), 0), ?2, ?3, ?4)
-         ON CONFLICT (account, hour, outcome) DO UPDATE SET requests = requests + excluded.requests",
-        &[key.into(), row.hour.into(), row.outcome.as_str().into(), requests.into()],
-    )?;
-    let refused = if is_refusal(row.outcome) { requests } else { 0 };
-    tx.execute(
-        "INSERT INTO key_days (account, day, key, requests, refused)
-         SELECT account, ?2, number, ?3, ?4 FROM keys WHERE id = ?1
-         ON CONFLICT (account, day, key) DO UPDATE SET requests = requests + excluded.requests,
-             refused = refused + excluded.refused",
-        &[key.into(), row.hour.div_euclid(24).into(), requests.into(), refused.into()],
-    )?;
-    Ok(())
+/// The numbers of a key and its account; 0 for no known key.
+fn numbers_of(tx: &mut Tx<'_>, key: Option<KeyId>) -> Result<(i64, i64), StoreError> {
+    let Some(key) = key else { return Ok((0, 0)) };
+    let sql = "SELECT number, account FROM keys WHERE id = ?1";
+    let found =
+        tx.query_one(sql, &[key.as_bytes().into()], |row| Ok((row.int(0)?, row.int(1)?)))?;
+    Ok(found.unwrap_or((0, 0)))
+}
+
+/// What charts are made of: many rows of usage add to one of these.
+#[derive(Default)]
+struct Sums {
+    /// By account, hour and outcome.
+    of_accounts: BTreeMap<(i64, i64, &'static str), i64>,
+    /// By account, day and key: requests, and how many of them were refused.
+    of_keys: BTreeMap<(i64, i64, i64), (i64, i64)>,
+}
+
+impl Sums {
+    fn add(&mut self, row: &UsageRow, number: i64, account: i64) {
+        let requests = i64::try_from(row.requests).unwrap_or(i64::MAX);
+        *self.of_accounts.entry((account, row.hour, row.outcome.as_str())).or_default() += requests;
+        if number != 0 {
+            let day = row.hour.div_euclid(24);
+            let (all, refused) = self.of_keys.entry((account, day, number)).or_default();
+            *all += requests;
+            *refused += if is_refusal(row.outcome) { requests } else { 0 };
+        }
+    }
+
+    fn write(self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        for ((account, hour, outcome), requests) in self.of_accounts {
+            tx.execute(
+                "INSERT INTO account_hours (account, hour, outcome, requests)
+                 VALUES (?1, ?2, ?3, ?4) ON CONFLICT (account, hour, outcome)
+                     DO UPDATE SET requests = requests + excluded.requests",
+                &[account.into(), hour.into(), outcome.into(), requests.into()],
+            )?;
+        }
+        for ((account, day, key), (requests, refused)) in self.of_keys {
+            tx.execute(
+                "INSERT INTO key_days (account, day, key, requests, refused)
+                 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (account, day, key)
+                     DO UPDATE SET requests = requests + excluded.requests,
+                     refused = refused + excluded.refused",
+                &[account.into(), day.into(), key.into(), requests.into(), refused.into()],
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// True for what the door refused; what a handler refused was let in.

@@ -49,6 +49,8 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
             }
         };
         let headers = response.headers_mut();
+        // All at once, and not as they come.
+        headers.reserve(8);
         headers.insert(X_REQUEST_ID, exchange.request_id.header_value());
         headers.insert(X_API_VERSION, HeaderValue::from_static("v3"));
         if let Some(allowance) = &exchange.allowance {

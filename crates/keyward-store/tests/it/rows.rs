@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use keyward_core::account::{AccountKind, AccountState, Environment, RateClass};
-use keyward_core::id::{PasskeyId, UserId};
+use keyward_core::id::{ContactId, PasskeyId, UserId};
 use keyward_core::record::{KeyRecord, LastUse, Mark};
 use keyward_core::role::{Role, UserStatus};
 use keyward_core::time::UnixMillis;
@@ -296,6 +296,58 @@ fn a_search_takes_every_character_for_itself() {
     assert_eq!(search("415", Some("what")), 0);
     let far = world.read(|tx| contacts::page(tx, &SCOPE, &ContactFilter::default(), u64::MAX, 100));
     assert_eq!(far, (vec![], 20));
+}
+
+/// Contacts come and go, also with clocks set back, against a list in memory.
+#[test]
+fn every_page_is_the_one_of_a_list_in_memory_however_contacts_came_and_went() {
+    let world = World::with_account();
+    let mut draw = 7_u64;
+    let mut next = |below: u64| {
+        draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (draw >> 33) % below
+    };
+    let mut all: Vec<(UnixMillis, ContactId)> = vec![];
+    let mut number = 0;
+    for round in 0..6 {
+        // Rounds of a steady clock, of one that jumps, and of many removals.
+        let (n_new, n_gone) = if round % 3 == 2 { (0, all.len() / 2) } else { (2_500, 40) };
+        let new: Vec<Contact> = (0..n_new)
+            .map(|_| {
+                number += 1;
+                let at = if round == 1 { next(5_000) } else { u64::from(number) };
+                Contact {
+                    created_at: UnixMillis(i64::try_from(at).expect("it is small")),
+                    ..contact(number)
+                }
+            })
+            .collect();
+        all.extend(new.iter().map(|contact| (contact.created_at, contact.id)));
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        let added = new.clone();
+        world
+            .write(move |tx| added.iter().try_for_each(|contact| contacts::insert(tx, contact)))
+            .expect("they are new");
+        let gone: Vec<ContactId> = (0..n_gone)
+            .map(|_| all.remove(usize::try_from(next(all.len() as u64)).expect("it is small")).1)
+            .collect();
+        let removed = world.write(move |tx| {
+            gone.iter().try_fold(true, |all, id| Ok(contacts::remove(tx, &SCOPE, *id)? && all))
+        });
+        assert_eq!(removed, Ok(true));
+        for _ in 0..60 {
+            let (offset, size) = (next(all.len() as u64 + 3), 1 + next(100));
+            let size = u32::try_from(size).expect("it is small");
+            let none = ContactFilter::default();
+            let (page, total) =
+                world.read(move |tx| contacts::page(tx, &SCOPE, &none, offset, size));
+            let from = usize::try_from(offset).expect("it is small").min(all.len());
+            let until = (from + size as usize).min(all.len());
+            let found: Vec<_> =
+                page.iter().map(|contact| (contact.created_at, contact.id)).collect();
+            assert_eq!((found.as_slice(), total), (&all[from..until], all.len() as u64));
+        }
+    }
 }
 
 #[test]

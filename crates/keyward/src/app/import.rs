@@ -118,28 +118,24 @@ pub async fn import(
                 return Err(Stop::Refused(faults));
             }
             let total = rows.len();
-            let records: Vec<KeyRecord> = rows
-                .into_iter()
-                .zip(ids)
-                .map(|(row, id)| KeyRecord {
-                    id,
-                    account: accounts[row.account],
-                    digest: row.digest,
-                    hint: row.hint,
-                    name: row.name,
-                    environment: row.environment,
-                    permissions: row.permissions,
-                    networks: vec![],
-                    created: Mark { at, by: by.clone() },
-                    expires_at: row.expires_at,
-                    disabled: None,
-                    revoked: None,
-                    rotated: None,
-                    last_used: None,
-                })
-                .collect();
+            let records = rows.into_iter().zip(ids).map(|(row, id)| KeyRecord {
+                id,
+                account: accounts[row.account],
+                digest: row.digest,
+                hint: row.hint,
+                name: row.name,
+                environment: row.environment,
+                permissions: row.permissions,
+                networks: vec![],
+                created: Mark { at, by: by.clone() },
+                expires_at: row.expires_at,
+                disabled: None,
+                revoked: None,
+                rotated: None,
+                last_used: None,
+            });
             let mut n_written = 0_usize;
-            keys::insert_all(tx, records.iter(), || {
+            keys::insert_all(tx, records, || {
                 n_written += 1;
                 if n_written.is_multiple_of(1000) || n_written == total {
                     on_progress(Progress::Written(n_written, total));

@@ -4,6 +4,7 @@
 //! dropped and the drops are counted.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use keyward_core::account::RateClass;
 use keyward_core::id::KeyId;
@@ -40,13 +41,15 @@ impl Pending {
                 }
             }
             let (Some(key), Some(last_use)) = (key, last_use) else { continue };
-            match self.last_uses.get_mut(&key) {
-                Some(known) if known.at <= last_use.at => *known = last_use,
-                Some(_) => {}
-                None if self.last_uses.len() < MOST_ROWS => {
-                    self.last_uses.insert(key, last_use);
+            let is_full = self.last_uses.len() >= MOST_ROWS;
+            match self.last_uses.entry(key) {
+                Entry::Occupied(mut known) if known.get().at <= last_use.at => {
+                    known.insert(last_use);
                 }
-                None => {}
+                Entry::Vacant(place) if !is_full => {
+                    place.insert(last_use);
+                }
+                Entry::Occupied(_) | Entry::Vacant(_) => {}
             }
         }
     }

@@ -1,6 +1,5 @@
 //! `keyward serve`: run until told to stop.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -132,14 +131,12 @@ pub(super) fn keep_secrets_out_of_dumps() {
 
 pub(super) fn serve(context: Context) -> Result<(), Failure> {
     let settings = context.settings;
-    let threads = match settings.threads {
-        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-        threads => threads,
-    };
     // A write beyond a size limit must fail like one on a full disk, not end the process.
     const SIGXFSZ: i32 = 25;
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     tell_where_it_panicked();
+    // For what is done beside requests, which have threads of their own.
+    let threads = settings.serving_threads().min(2);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let (log, writer) = Log::start(settings.log_format, Box::new(std::io::stderr()));

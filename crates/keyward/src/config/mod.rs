@@ -80,6 +80,15 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Threads that serve requests: as set, or one for each processor.
+    #[must_use]
+    pub fn serving_threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+            threads => threads,
+        }
+    }
+
     #[must_use]
     pub const fn limits(&self) -> Limits {
         Limits {

@@ -8,6 +8,7 @@
 //! Bound: 4 MiB wait at most; a line that does not fit is dropped and the drops are told.
 //! Locks: one mutex around the buffer, held to copy a line into it or to take it away.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use keyward_core::id::{AccountId, KeyId};
 use keyward_core::time::UnixMillis;
+use keyward_tower::envelope::timestamp_of_now as timestamp;
 
 use crate::config::LogFormat;
 
@@ -121,30 +123,47 @@ impl Log {
 
     /// Writes a request's line, if requests are logged.
     pub fn request(&self, line: &RequestLine<'_>) {
-        match self.format {
-            LogFormat::Off => {}
-            LogFormat::Json => self.send(json_line(line)),
-            LogFormat::Readable => self.send(readable_line(line)),
+        let write = match self.format {
+            LogFormat::Off => return,
+            LogFormat::Json => json_line,
+            LogFormat::Readable => readable_line,
+        };
+        thread_local! {
+            /// One a thread, so that a line allocates nothing and the lock is held to copy it.
+            static LINE: RefCell<String> = const { RefCell::new(String::new()) };
         }
+        LINE.with_borrow_mut(|text| {
+            text.clear();
+            write(text, line);
+            self.send(text);
+        });
     }
 
     /// Says something to the operator.
     pub fn say(&self, at: UnixMillis, level: Level, message: &str) {
-        self.send(match self.format {
+        let mut text = String::new();
+        match self.format {
             LogFormat::Json => {
-                let mut text = String::from("{");
+                text.push('{');
                 put(&mut text, "timestamp", &crate::when(at));
                 put(&mut text, "level", level.as_str());
                 put(&mut text, "message", message);
-                close(text)
+                close(&mut text);
             }
             LogFormat::Readable | LogFormat::Off => {
-                format!("{} {:5} {}\n", crate::when(at), level.as_str(), one_line(message))
+                let _ = writeln!(
+                    text,
+                    "{} {:5} {}",
+                    crate::when(at),
+                    level.as_str(),
+                    one_line(message)
+                );
             }
-        });
+        }
+        self.send(&text);
     }
 
-    fn send(&self, line: String) {
+    fn send(&self, line: &str) {
         let mut waiting = locked(&self.shared.waiting);
         if waiting.lines.len() + line.len() <= WAITING_BYTES {
             waiting.lines.extend_from_slice(line.as_bytes());
@@ -177,73 +196,68 @@ fn write_lines(waiting: &Mutex<Waiting>, mut out: Box<dyn Write + Send>) {
     }
 }
 
-fn json_line(line: &RequestLine<'_>) -> String {
-    let mut text = String::with_capacity(384);
-    text.push('{');
-    put(&mut text, "timestamp", &crate::when(line.at));
-    put(&mut text, "level", "info");
-    put(&mut text, "request_id", line.request_id);
-    put(&mut text, "method", line.method);
-    put(&mut text, "route", line.route);
-    put_number(&mut text, "status", u64::from(line.status));
+fn json_line(text: &mut String, line: &RequestLine<'_>) {
+    text.push_str("{\"timestamp\":\"");
+    text.push_str(plain(&timestamp(line.at)));
+    text.push_str("\",\"level\":\"info\",");
+    put(text, "request_id", line.request_id);
+    put(text, "method", line.method);
+    put(text, "route", line.route);
+    put_number(text, "status", u64::from(line.status));
     if let Some(code) = line.code {
-        put(&mut text, "code", code);
+        put(text, "code", code);
     }
     if let Some(reason) = line.reason {
-        put(&mut text, "reason", reason);
+        put(text, "reason", reason);
     }
     if let Some(key) = line.key {
-        put_plain(&mut text, "key_id", key);
+        put(text, "key_id", plain(&key.to_text()));
     }
     if let Some(account) = line.account {
-        put_plain(&mut text, "account_id", account);
+        put(text, "account_id", plain(&account.to_text()));
     }
     if let Some(environment) = line.environment {
-        put(&mut text, "environment", environment);
+        put(text, "environment", environment);
     }
     if let Some(client) = line.client {
-        put_plain(&mut text, "client", client);
+        let _ = write!(text, "\"client\":\"{client}\",");
     }
-    put_number(&mut text, "micros", line.micros);
+    put_number(text, "micros", line.micros);
     if line.is_from_browser {
         text.push_str("\"from_browser\":true,");
     }
     if let Some(cause) = &line.cause {
-        put(&mut text, "cause", cause);
+        put(text, "cause", cause);
     }
-    close(text)
+    close(text);
 }
 
-fn readable_line(line: &RequestLine<'_>) -> String {
-    let mut text = String::with_capacity(256);
-    let _ = write!(
-        text,
-        "{} {} {} {} {}",
-        crate::when(line.at),
-        line.request_id,
-        line.status,
-        line.method,
-        line.route
-    );
+fn readable_line(text: &mut String, line: &RequestLine<'_>) {
+    text.push_str(plain(&timestamp(line.at)));
+    put_word(text, "", line.request_id);
+    put_word(text, "", itoa::Buffer::new().format(line.status));
+    put_word(text, "", line.method);
+    put_word(text, "", line.route);
     if let Some(code) = line.code {
-        let _ = write!(text, " {code}");
+        put_word(text, "", code);
     }
     if let Some(reason) = line.reason {
-        let _ = write!(text, " {reason}");
+        put_word(text, "", reason);
     }
     if let Some(key) = line.key {
-        let _ = write!(text, " key={key}");
+        put_word(text, "key=", plain(&key.to_text()));
     }
     if let Some(account) = line.account {
-        let _ = write!(text, " account={account}");
+        put_word(text, "account=", plain(&account.to_text()));
     }
     if let Some(environment) = line.environment {
-        let _ = write!(text, " {environment}");
+        put_word(text, "", environment);
     }
     if let Some(client) = line.client {
         let _ = write!(text, " client={client}");
     }
-    let _ = write!(text, " {}us", line.micros);
+    put_word(text, "", itoa::Buffer::new().format(line.micros));
+    text.push_str("us");
     if line.is_from_browser {
         text.push_str(" from_browser");
     }
@@ -251,26 +265,42 @@ fn readable_line(line: &RequestLine<'_>) -> String {
         let _ = write!(text, " cause={:?}", one_line(cause));
     }
     text.push('\n');
-    text
+}
+
+/// What was written as ASCII.
+fn plain(text: &[u8]) -> &str {
+    str::from_utf8(text).unwrap_or_default()
+}
+
+fn put_word(text: &mut String, name: &str, word: &str) {
+    text.push(' ');
+    text.push_str(name);
+    text.push_str(word);
 }
 
 fn put(text: &mut String, name: &str, value: &str) {
-    let _ = write!(text, "\"{name}\":\"{}\",", keyward_tower::envelope::json_text(value));
-}
-
-/// For values that need no escaping.
-fn put_plain(text: &mut String, name: &str, value: impl std::fmt::Display) {
-    let _ = write!(text, "\"{name}\":\"{value}\",");
+    text.push('"');
+    text.push_str(name);
+    text.push_str("\":\"");
+    if value.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        text.push_str(&keyward_tower::envelope::json_text(value));
+    } else {
+        text.push_str(value);
+    }
+    text.push_str("\",");
 }
 
 fn put_number(text: &mut String, name: &str, value: u64) {
-    let _ = write!(text, "\"{name}\":{value},");
+    text.push('"');
+    text.push_str(name);
+    text.push_str("\":");
+    text.push_str(itoa::Buffer::new().format(value));
+    text.push(',');
 }
 
-fn close(mut text: String) -> String {
+fn close(text: &mut String) {
     text.pop();
     text.push_str("}\n");
-    text
 }
 
 /// Nothing that a stranger sends may begin a line of its own.

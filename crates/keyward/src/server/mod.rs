@@ -40,7 +40,7 @@ use crate::workers::alerts::{self, AlertWorker};
 use crate::workers::records::{self, RecordWriter};
 use crate::workers::{self, UsageWriter};
 use routes::RouteTable;
-use stack::{Around, Dispatch, RequestLog};
+use stack::{Around, Dispatch, Inside, RequestLog};
 
 /// How long requests in flight may take to finish when the server stops.
 pub const GRACE: Duration = Duration::from_secs(30);
@@ -149,13 +149,13 @@ impl Running {
             trusted_proxies: settings.trusted_proxies.clone(),
         });
         let is_ready = Arc::new(AtomicBool::new(true));
-        let dispatch = Dispatch {
+        let dispatch = Dispatch(Arc::new(Inside {
             app: Arc::clone(&app),
             is_ready: Arc::clone(&is_ready),
             max_body_bytes: settings.max_body_bytes,
             docs_url: settings.docs_url.as_str().into(),
             trusted_proxies: settings.trusted_proxies.as_slice().into(),
-        };
+        }));
         let service = AuthLayer::new(Arc::clone(&door)).layer(dispatch);
         let (stop, stopping) = watch::channel(false);
         let usage = Arc::new(UsageWriter::new(Arc::clone(&app)));
@@ -176,8 +176,9 @@ impl Running {
             )),
             tokio::spawn(workers::follow(Arc::clone(&app), log.clone(), stopping.clone())),
         ];
-        let serving =
-            tokio::spawn(listen::serve(listener, Guarded { service, door }, stopping, GRACE));
+        let lanes = listen::lanes(settings.serving_threads(), &Guarded { service, door }, GRACE)
+            .context("the system starts no more threads: ask for fewer with --threads")?;
+        let serving = tokio::spawn(listen::serve(listener, lanes, stopping));
         Ok(Self {
             address,
             app,

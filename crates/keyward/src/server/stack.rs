@@ -138,9 +138,14 @@ fn chain(error: &(dyn std::error::Error + Send + Sync)) -> String {
     text
 }
 
-/// The service behind the door.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, ApiError>> + Send>>;
+
+/// The service behind the door. Shared, for each request has a copy.
 #[derive(Clone)]
-pub struct Dispatch {
+pub struct Dispatch(pub Arc<Inside>);
+
+/// What requests are answered with.
+pub struct Inside {
     pub app: Arc<App>,
     pub is_ready: Arc<AtomicBool>,
     pub max_body_bytes: usize,
@@ -151,7 +156,7 @@ pub struct Dispatch {
 impl Service<http::Request<Incoming>> for Dispatch {
     type Response = Response<Full<Bytes>>;
     type Error = ApiError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ApiError>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ApiError>> {
         Poll::Ready(Ok(()))
@@ -163,7 +168,7 @@ impl Service<http::Request<Incoming>> for Dispatch {
             let error = ApiError::new(Code::InternalUnexpected);
             return Box::pin(async { Err(error.caused_by("a request came past the door")) });
         };
-        match self.choose(&passage, parts, body) {
+        match self.0.choose(&passage, parts, body) {
             Ok(answering) => answering,
             Err(error) => Box::pin(async { Err(error) }),
         }
@@ -171,10 +176,7 @@ impl Service<http::Request<Incoming>> for Dispatch {
 }
 
 /// People at a browser get a page, everybody else the contract's answer.
-fn no_path(
-    passage: &Passage<Found>,
-    parts: &http::request::Parts,
-) -> Result<<Dispatch as Service<http::Request<Incoming>>>::Future, ApiError> {
+fn no_path(passage: &Passage<Found>, parts: &http::request::Parts) -> Result<Answering, ApiError> {
     let accept = parts.headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let is_browser = accept.is_some_and(|accept| accept.contains("text/html"));
     if passage.caller.is_some() || !is_browser || parts.method != http::Method::GET {
@@ -183,7 +185,7 @@ fn no_path(
     Ok(Box::pin(async { dashboard::no_such_page() }))
 }
 
-impl Dispatch {
+impl Inside {
     /// What a trusted proxy says of the connection before it.
     fn came_by_https(&self, parts: &http::request::Parts) -> bool {
         let peer = parts.extensions.get::<Peer>();
@@ -195,7 +197,7 @@ impl Dispatch {
         passage: &Passage<Found>,
         parts: http::request::Parts,
         body: Incoming,
-    ) -> Result<<Self as Service<http::Request<Incoming>>>::Future, ApiError> {
+    ) -> Result<Answering, ApiError> {
         let (endpoint, parameter) = match passage.route {
             Found::Endpoint { endpoint, parameter } => (endpoint, parameter),
             Found::WrongMethod { allow, .. } => {

@@ -5,12 +5,16 @@
 //! It is recognised by what it is: the last thing written on a connection, a head alone, without
 //! the request id that all of ours have.
 //!
+//! A client that sends no head is not waited for. The timer is set once and looked after when it rings:
+//! to set it anew for each request would cost more than to verify a key.
+//!
 //! A socket that is closed while the client is still sending is reset, and the client may never see
 //! the answer. So after the last answer the rest is read and thrown away, within a bound.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +22,9 @@ use keyward_tower::Code;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+/// How long a head may take. A connection that was used since the timer was set has that time again.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Read and thrown away before a connection is closed: at most this much,
 const LINGER_BYTES: usize = 32 << 20;
@@ -36,6 +43,11 @@ pin_project! {
         #[pin]
         inner: T,
         unreadable: Unreadable,
+        patience: Pin<Box<Sleep>>,
+        // Set when a request is read, and until its answer is begun.
+        is_answering: Arc<AtomicBool>,
+        // Something was written since the timer was set.
+        was_used: bool,
         // An answer of ours that replaces the library's, and how much of it is written.
         replaced: Option<(Vec<u8>, usize)>,
         is_shut: bool,
@@ -45,8 +57,19 @@ pin_project! {
 }
 
 impl<T> Wire<T> {
-    pub fn new(inner: T, unreadable: Unreadable) -> Self {
-        Self { inner, unreadable, replaced: None, is_shut: false, lingered: 0, linger: None }
+    /// The connection's bytes; `is_answering` is set by whoever takes its requests.
+    pub fn new(inner: T, unreadable: Unreadable, is_answering: Arc<AtomicBool>) -> Self {
+        Self {
+            inner,
+            unreadable,
+            patience: Box::pin(tokio::time::sleep(HEAD_TIMEOUT)),
+            is_answering,
+            was_used: false,
+            replaced: None,
+            is_shut: false,
+            lingered: 0,
+            linger: None,
+        }
     }
 }
 
@@ -94,7 +117,17 @@ impl<T: AsyncRead> AsyncRead for Wire<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.project().inner.poll_read(cx, buffer)
+        let this = self.project();
+        if let ready @ Poll::Ready(_) = this.inner.poll_read(cx, buffer) {
+            return ready;
+        }
+        while this.patience.as_mut().poll(cx).is_ready() {
+            if !std::mem::take(this.was_used) && !this.is_answering.load(Ordering::Relaxed) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            this.patience.as_mut().reset(Instant::now() + HEAD_TIMEOUT);
+        }
+        Poll::Pending
     }
 }
 
@@ -105,6 +138,12 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Wire<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.as_mut().poll_replaced(cx))?;
+        let this = self.as_mut().project();
+        *this.was_used = true;
+        // "100 Continue" is not yet an answer.
+        if !bytes.starts_with(b"HTTP/1.1 1") {
+            this.is_answering.store(false, Ordering::Relaxed);
+        }
         if let Some((start, code)) = bare_answer(bytes) {
             let this = self.as_mut().project();
             let mut answer = bytes[..start].to_vec();
@@ -161,7 +200,41 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Wire<T> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+
+    fn wire() -> (Wire<tokio::io::DuplexStream>, tokio::io::DuplexStream, Arc<AtomicBool>) {
+        let (near, far) = tokio::io::duplex(1024);
+        let is_answering = Arc::new(AtomicBool::new(false));
+        let wire = Wire::new(near, Arc::new(|_| vec![]), Arc::clone(&is_answering));
+        (wire, far, is_answering)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_no_head_is_not_waited_for() {
+        let (mut wire, _far, _) = wire();
+        let started = Instant::now();
+        let error = wire.read_u8().await.expect_err("nothing comes");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed(), HEAD_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_take_its_time_and_a_used_connection_waits_once_more() {
+        let (mut wire, mut far, is_answering) = wire();
+        is_answering.store(true, Ordering::Relaxed);
+        wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.expect("there is room");
+        let reading = tokio::time::timeout(HEAD_TIMEOUT * 10, wire.read_u8());
+        assert!(reading.await.is_err(), "a request that is being answered is waited for");
+        far.write_all(b"x").await.expect("there is room");
+        assert_eq!(wire.read_u8().await.expect("it came"), b'x');
+        wire.write_all(b"HTTP/1.1 200 OK\r\nx-request-id: r\r\n\r\n").await.expect("there is room");
+        let started = Instant::now();
+        let error = wire.read_u8().await.expect_err("nothing comes");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() > HEAD_TIMEOUT && started.elapsed() <= HEAD_TIMEOUT * 2);
+    }
 
     #[test]
     fn only_the_librarys_own_answer_is_taken_for_one() {

@@ -5,16 +5,15 @@ use keyward_tower::{ApiError, Code};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Answer, Request};
+use super::{Answer, Request, Short, when};
 use crate::app::{Reach, accounts};
-use crate::when;
 
 /// The account that a key belongs to, and the key itself, never in clear.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Me<'a> {
     /// The account; with `x-profile-id` the profile.
-    #[schema(format = Uuid)]
-    id: String,
+    #[schema(format = Uuid, value_type = String)]
+    id: Short<36>,
     /// `organization`, `user` or `profile`.
     #[serde(rename = "type")]
     kind: &'static str,
@@ -22,11 +21,11 @@ pub(super) struct Me<'a> {
     email: Option<&'a str>,
     icon: Option<&'a str>,
     description: Option<&'a str>,
-    #[schema(format = DateTime)]
-    created_at: String,
+    #[schema(format = DateTime, value_type = String)]
+    created_at: Short<20>,
     /// For a profile alone: whose profile it is.
-    #[schema(format = Uuid)]
-    organization_id: Option<String>,
+    #[schema(format = Uuid, value_type = Option<String>)]
+    organization_id: Option<Short<36>>,
     short_name: Option<&'a str>,
     /// For a profile alone: `incomplete`, `pending_review` or `approved`.
     status: Option<&'static str>,
@@ -71,8 +70,8 @@ struct ProfileSettings {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Profile)]
 struct ProfileView {
-    #[schema(format = Uuid)]
-    id: String,
+    #[schema(format = Uuid, value_type = String)]
+    id: Short<36>,
     name: String,
     icon: Option<String>,
     description: Option<String>,
@@ -81,8 +80,8 @@ struct ProfileView {
     role: &'static str,
     /// `incomplete`, `pending_review` or `approved`.
     status: &'static str,
-    #[schema(format = DateTime)]
-    created_at: String,
+    #[schema(format = DateTime, value_type = String)]
+    created_at: Short<20>,
     settings: ProfileSettings,
 }
 
@@ -90,17 +89,17 @@ struct ProfileView {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApiKey)]
 struct KeyView<'a> {
-    #[schema(format = Uuid)]
-    id: String,
+    #[schema(format = Uuid, value_type = String)]
+    id: Short<36>,
     name: &'a str,
     /// `production` or `test`: whose data it sees.
     environment: &'static str,
     permissions: Vec<&'static str>,
-    #[schema(format = DateTime)]
-    created_at: String,
+    #[schema(format = DateTime, value_type = String)]
+    created_at: Short<20>,
     /// `null` if it never does.
-    #[schema(format = DateTime)]
-    expires_at: Option<String>,
+    #[schema(format = DateTime, value_type = Option<String>)]
+    expires_at: Option<Short<20>>,
 }
 
 impl Channels {
@@ -129,7 +128,7 @@ impl ProfileSettings {
 impl From<Account> for ProfileView {
     fn from(profile: Account) -> Self {
         Self {
-            id: profile.id.to_string(),
+            id: Short(profile.id.to_text()),
             name: profile.name,
             icon: profile.icon,
             description: profile.description,
@@ -171,14 +170,14 @@ pub async fn show(request: Request) -> Answer {
     let key = verifier.key_of(caller).ok_or_else(gone)?;
     let is_profile = account.kind == AccountKind::Profile;
     let me = Me {
-        id: caller.account().to_string(),
+        id: Short(caller.account().to_text()),
         kind: account.kind.as_str(),
         name: &account.name,
         email: account.email.as_deref(),
         icon: account.icon.as_deref(),
         description: account.description.as_deref(),
         created_at: when(account.created_at),
-        organization_id: account.organization.map(|id| id.to_string()),
+        organization_id: account.organization.map(|id| Short(id.to_text())),
         short_name: None,
         status: is_profile.then(|| profile_status(verifier.state_of(caller))),
         settings: is_profile.then(ProfileSettings::new),
@@ -188,7 +187,7 @@ pub async fn show(request: Request) -> Answer {
         sending_phone_number_profile_id: None,
         enable_template_auto_creation_for_sp: false,
         api_key: KeyView {
-            id: caller.key().to_string(),
+            id: Short(caller.key().to_text()),
             name: &key.name,
             environment: caller.environment().as_str(),
             permissions: caller.permissions().iter().map(|p| p.as_str()).collect(),
@@ -201,15 +200,15 @@ pub async fn show(request: Request) -> Answer {
 
 /// An answer for the reference.
 pub(super) fn example() -> serde_json::Value {
-    let created_at = String::from("2024-01-01T00:00:00Z");
+    let created_at = Short(*b"2024-01-01T00:00:00Z");
     serde_json::json!(Me {
-        id: String::from("018cc251-f400-7202-8202-020202020202"),
+        id: Short(*b"018cc251-f400-7202-8202-020202020202"),
         kind: AccountKind::Organization.as_str(),
         name: "Acme",
         email: Some("ada@example.com"),
         icon: None,
         description: None,
-        created_at: created_at.clone(),
+        created_at,
         organization_id: None,
         short_name: None,
         status: None,
@@ -220,12 +219,12 @@ pub(super) fn example() -> serde_json::Value {
         sending_phone_number_profile_id: None,
         enable_template_auto_creation_for_sp: false,
         api_key: KeyView {
-            id: String::from("018cc251-f400-7303-8303-030303030303"),
+            id: Short(*b"018cc251-f400-7303-8303-030303030303"),
             name: "billing job",
             environment: "production",
             permissions: vec!["contacts:read", "contacts:write"],
             created_at,
-            expires_at: Some(String::from("2024-03-31T00:00:00Z")),
+            expires_at: Some(Short(*b"2024-03-31T00:00:00Z")),
         },
     })
 }

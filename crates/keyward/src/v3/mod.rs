@@ -70,6 +70,21 @@ impl Request {
     }
 }
 
+/// A text of known length, as answers have them for identifiers and times: nothing is allocated for it.
+#[derive(Clone, Copy)]
+struct Short<const N: usize>([u8; N]);
+
+impl<const N: usize> Serialize for Short<N> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(str::from_utf8(&self.0).unwrap_or_default())
+    }
+}
+
+/// As [`crate::when`].
+fn when(at: UnixMillis) -> Short<20> {
+    Short(envelope::timestamp_bytes(at))
+}
+
 /// An answer; one without a body has no type either.
 fn answer(status: StatusCode, body: Bytes, is_sandbox: bool) -> Response<Full<Bytes>> {
     let has_body = !body.is_empty();

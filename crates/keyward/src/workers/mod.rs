@@ -14,8 +14,10 @@ use crate::app::usage::Pending;
 use crate::app::{App, Reach};
 use crate::observe::log::{Level, Log};
 
-/// Usage is written this often: a crash loses at most as much.
+/// Usage is written this often: a crash loses at most as much,
 pub const FLUSH_EVERY: Duration = Duration::from_secs(2);
+/// or as this where writing takes long, for many keys are in use at once.
+pub const FLUSH_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 /// The store is asked for changes this often, should nobody have rung.
 pub const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 
@@ -46,8 +48,12 @@ impl UsageWriter {
 /// Flushes usage until told to stop.
 pub async fn flush_usage(writer: Arc<UsageWriter>, log: Log, mut stop: watch::Receiver<bool>) {
     let mut is_failing = false;
-    while !stopped(&mut stop, FLUSH_EVERY).await {
+    let mut pause = FLUSH_EVERY;
+    while !stopped(&mut stop, pause).await {
+        let started = writer.app.clock.micros();
         let result = writer.flush().await;
+        let took = writer.app.clock.micros().saturating_sub(started);
+        pause = pause_after(took, FLUSH_EVERY, FLUSH_AT_LEAST_EVERY);
         let at = writer.app.clock.wall();
         // Said once when it begins and once when it is over.
         match &result {
@@ -75,6 +81,12 @@ pub async fn follow(app: Arc<App>, log: Log, mut stop: watch::Receiver<bool>) {
         }
         is_failing = result.is_err();
     }
+}
+
+/// How long to wait after some work took so many microseconds: so long that it takes one part in fifty
+/// of the time, within bounds. What is written down must not crowd out the requests it tells of.
+fn pause_after(took_micros: u64, least: Duration, most: Duration) -> Duration {
+    Duration::from_micros(took_micros.saturating_mul(50)).clamp(least, most)
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>, after: Duration) -> bool {

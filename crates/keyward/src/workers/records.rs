@@ -6,13 +6,15 @@ use std::time::Duration;
 use keyward_store::StoreError;
 use tokio::sync::{Mutex, watch};
 
-use super::stopped;
+use super::{pause_after, stopped};
 use crate::app::App;
 use crate::app::records::Pending;
 use crate::observe::log::{Level, Log};
 
-/// Requests are written this often: a crash loses at most as much.
+/// Requests are written this often: a crash loses at most as much,
 const WRITE_EVERY: Duration = Duration::from_millis(500);
+/// or as this where writing takes long, for more come than there is time for.
+const WRITE_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 
 /// Writes requests down.
 pub struct RecordWriter {
@@ -55,8 +57,12 @@ impl RecordWriter {
 /// Writes until told to stop.
 pub async fn write_records(writer: Arc<RecordWriter>, log: Log, mut stop: watch::Receiver<bool>) {
     let mut failing: Option<u64> = None;
-    while !stopped(&mut stop, WRITE_EVERY).await {
+    let mut pause = WRITE_EVERY;
+    while !stopped(&mut stop, pause).await {
+        let started = writer.app.clock.micros();
         let result = writer.turn().await;
+        let took = writer.app.clock.micros().saturating_sub(started);
+        pause = pause_after(took, WRITE_EVERY, WRITE_AT_LEAST_EVERY);
         let at = writer.app.clock.wall();
         let n_dropped = writer.app.records.dropped().total();
         // Said once when it begins and once when it is over.

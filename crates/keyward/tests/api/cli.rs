@@ -442,7 +442,7 @@ fn a_database_of_a_newer_version_and_what_is_no_database_are_refused() {
     std::fs::write(&database, &bytes).expect("the folder is ours");
     let ended = shell.run(&["accounts", "list"]);
     assert_eq!(ended.code, 1);
-    assert!(ended.err.contains("has version 99, this program knows up to 4"), "{ended:?}");
+    assert!(ended.err.contains("has version 99, this program knows up to 5"), "{ended:?}");
     let ended = shell.run(&["serve", "--listen", "127.0.0.1:0"]);
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("has version 99"), "{ended:?}");
