@@ -48,13 +48,24 @@ pub struct ContactFilter {
 
 macro_rules! select {
     ($rest:literal) => {
+        select!("contacts", $rest)
+    };
+    ($from:expr, $rest:literal) => {
         concat!(
-            "SELECT id, phone_number, format_e164, format_international, format_national,",
-            " format_rfc, country_code, region_code, available_channels, default_channel, opt_out,",
-            " created_at, updated_at FROM contacts",
+            "SELECT id, phone_number, contacts.format_e164, format_international,",
+            " format_national, format_rfc, country_code, region_code, available_channels,",
+            " default_channel, opt_out, created_at, updated_at FROM ",
+            $from,
             " WHERE account = (SELECT number FROM accounts WHERE id = ?1) AND environment = ?2 ",
             $rest
         )
+    };
+}
+
+/// Contacts whose number holds the digits `?6`, found without looking at the others: in this order.
+macro_rules! numbered {
+    () => {
+        "contact_numbers n CROSS JOIN contacts ON contacts.number = n.rowid"
     };
 }
 
@@ -63,7 +74,7 @@ macro_rules! select {
 macro_rules! matching {
     () => {
         "AND (?3 IS NULL
-              OR (?4 IS NOT NULL AND instr(format_e164, ?4) > 0)
+              OR (?4 IS NOT NULL AND instr(contacts.format_e164, ?4) > 0)
               OR instr(lower(format_international), ?3) > 0
               OR instr(lower(format_national), ?3) > 0
               OR instr(lower(format_rfc), ?3) > 0)
@@ -120,6 +131,11 @@ pub fn insert(tx: &mut Tx<'_>, contact: &Contact) -> Result<(), StoreError> {
             contact.updated_at.into(),
         ],
     )?;
+    tx.execute(
+        "INSERT INTO contact_numbers (rowid, format_e164)
+         SELECT number, format_e164 FROM contacts WHERE id = ?1",
+        &[contact.id.as_bytes().into()],
+    )?;
     let scope = Scope { account: contact.account, environment: contact.environment };
     contact_blocks::added(tx, &scope, (contact.created_at, contact.id))
 }
@@ -174,14 +190,42 @@ pub fn put(tx: &mut Tx<'_>, contact: &Contact) -> Result<(), StoreError> {
 /// What the engine reports.
 pub fn remove(tx: &mut Tx<'_>, scope: &Scope, id: ContactId) -> Result<bool, StoreError> {
     let Some(contact) = find(tx, scope, id)? else { return Ok(false) };
+    tx.execute(
+        "INSERT INTO contact_numbers (contact_numbers, rowid, format_e164)
+         SELECT 'delete', number, format_e164 FROM contacts WHERE id = ?1",
+        &[id.as_bytes().into()],
+    )?;
     tx.execute("DELETE FROM contacts WHERE id = ?1", &[id.as_bytes().into()])?;
     contact_blocks::removed(tx, scope, (contact.created_at, id))?;
     Ok(true)
 }
 
+macro_rules! count {
+    ($from:expr, $rest:literal) => {
+        concat!(
+            "SELECT count(*) FROM ",
+            $from,
+            " WHERE account = (SELECT number FROM accounts WHERE id = ?1) AND environment = ?2 ",
+            $rest,
+            matching!()
+        )
+    };
+}
+
+macro_rules! listed {
+    ($from:expr, $rest:literal) => {
+        concat!(
+            select!($from, $rest),
+            matching!(),
+            " ORDER BY created_at DESC, id DESC LIMIT ?7 OFFSET ?8"
+        )
+    };
+}
+
 /// One page of contacts, newest first, then by id; and how many there are in all.
 ///
-/// Without a filter a page costs the same wherever it stands; with one, all contacts are looked at.
+/// Without a filter a page costs the same wherever it stands; a search for five digits or more costs
+/// what it finds; with a shorter one or a channel alone, all contacts are looked at.
 ///
 /// # Errors
 /// What the engine reports.
@@ -204,23 +248,35 @@ pub fn page(
         digits.as_ref().into(),
         filter.channel.as_ref().into(),
     ];
-    let total = tx.query_one(
-        concat!(
-            "SELECT count(*) FROM contacts",
-            " WHERE account = (SELECT number FROM accounts WHERE id = ?1) AND environment = ?2 ",
-            matching!()
+    let candidates = written.as_deref().and_then(candidates_for);
+    parameters.push(candidates.as_ref().into());
+    let (count_sql, page_sql) = match candidates {
+        Some(_) => (
+            count!(numbered!(), "AND n.format_e164 MATCH ?6 "),
+            listed!(numbered!(), "AND n.format_e164 MATCH ?6 "),
         ),
-        &parameters,
-        |row| row.int(0),
-    )?;
+        None => (count!("contacts", "AND ?6 IS NULL "), listed!("contacts", "AND ?6 IS NULL ")),
+    };
+    let total = tx.query_one(count_sql, &parameters, |row| row.int(0))?;
     parameters.push(limit.into());
     parameters.push(i64::try_from(offset).unwrap_or(i64::MAX).into());
-    let found = tx.query(
-        concat!(select!(""), matching!(), " ORDER BY created_at DESC, id DESC LIMIT ?6 OFFSET ?7"),
-        &parameters,
-        |row| contact(row, scope),
-    )?;
+    let found = tx.query(page_sql, &parameters, |row| contact(row, scope))?;
     Ok((found, total.and_then(|total| u64::try_from(total).ok()).unwrap_or(0)))
+}
+
+/// What the number of every contact holds that a text can be found in, as a query of the index; `None`
+/// if the text has too few digits to say.
+///
+/// Digits that stand together in any way of writing a number stand together in the number. Only the
+/// first ones may be what is dialled within a country before it, so two of them are not asked for.
+fn candidates_for(text: &str) -> Option<String> {
+    let groups = text.split(|c: char| !c.is_ascii_digit()).filter(|group| !group.is_empty());
+    let asked = groups
+        .enumerate()
+        .map(|(n, group)| if n == 0 { group.get(2..).unwrap_or("") } else { group });
+    let phrases: Vec<String> =
+        asked.filter(|group| group.len() >= 3).map(|group| format!("\"{group}\"")).collect();
+    (!phrases.is_empty()).then(|| phrases.join(" AND "))
 }
 
 fn page_of_all(

@@ -13,7 +13,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0002_people_audit_requests_alerts.sql"),
     include_str!("../migrations/sqlite/0003_passkeys.sql"),
     include_str!("../migrations/sqlite/0004_webhooks_idempotency.sql"),
-    include_str!("../migrations/sqlite/0005_contact_blocks.sql"),
+    include_str!("../migrations/sqlite/0005_long_lists_of_contacts.sql"),
 ];
 
 /// Brings a database to the newest version.

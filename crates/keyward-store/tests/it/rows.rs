@@ -298,6 +298,65 @@ fn a_search_takes_every_character_for_itself() {
     assert_eq!(far, (vec![], 20));
 }
 
+/// However much of however written a number is searched for: what is found is what a look at all of
+/// them finds.
+#[test]
+fn a_search_finds_by_its_index_what_a_look_at_all_contacts_finds() {
+    let world = World::with_account();
+    let forms = [
+        ["+4930901820", "+49 30 901820", "030 901820", "tel:+49-30-901820"],
+        ["+5491123456789", "+54 9 11 2345-6789", "011 15-2345-6789", "tel:+54-9-11-2345-6789"],
+        ["+3612345678", "+36 1 234 5678", "06 1 234 5678", "tel:+36-1-234-5678"],
+        ["+79161234567", "+7 916 123-45-67", "8 (916) 123-45-67", "tel:+7-916-123-45-67"],
+        ["+14155550123", "+1 415-555-0123", "(415) 555-0123", "tel:+1-415-555-0123"],
+        ["+33123456789", "+33 1 23 45 67 89", "01 23 45 67 89", "tel:+33-1-23-45-67-89"],
+    ];
+    let text = |form: &str| form.to_owned();
+    let all = forms.iter().zip(1..).map(|([e164, international, national, rfc], n)| Contact {
+        phone_number: text(e164),
+        format_e164: text(e164),
+        format_international: text(international),
+        format_national: text(national),
+        format_rfc: text(rfc),
+        ..contact(n)
+    });
+    let all: Vec<Contact> = all.collect();
+    world
+        .write(move |tx| all.iter().try_for_each(|contact| contacts::insert(tx, contact)))
+        .expect("they are new");
+    let digits = |text: &str| -> String { text.chars().filter(char::is_ascii_digit).collect() };
+    let holds = |forms: &[&str; 4], part: &str| {
+        let is_number = !part.contains([':', 't', 'e', 'l']) && !digits(part).is_empty();
+        forms.iter().any(|form| form.contains(part))
+            || is_number && !part.contains('+') && forms[0].contains(&digits(part))
+    };
+    let parts: BTreeSet<&str> = forms
+        .iter()
+        .flatten()
+        .flat_map(|form| {
+            (0..form.len())
+                .flat_map(move |from| (from + 1..=form.len()).map(move |to| &form[from..to]))
+        })
+        .filter(|part| part.trim() == *part)
+        .collect();
+    assert!(parts.len() > 1000);
+    for part in parts {
+        let filter = ContactFilter { search: Some(text(part)), channel: None };
+        let (found, total) = world.read(move |tx| contacts::page(tx, &SCOPE, &filter, 0, 100));
+        let found: BTreeSet<String> =
+            found.into_iter().map(|contact| contact.format_e164).collect();
+        let expected: BTreeSet<String> =
+            forms.iter().filter(|forms| holds(forms, part)).map(|forms| text(forms[0])).collect();
+        if part.contains('+') {
+            // With a plus, digits count as well; at least what holds the text is found.
+            assert!(found.is_superset(&expected), "{part}: {found:?} {expected:?}");
+        } else {
+            assert_eq!(found, expected, "{part}");
+        }
+        assert_eq!(total, found.len() as u64, "{part}");
+    }
+}
+
 /// Contacts come and go, also with clocks set back, against a list in memory.
 #[test]
 fn every_page_is_the_one_of_a_list_in_memory_however_contacts_came_and_went() {
