@@ -431,6 +431,7 @@ def main():
     parser.add_argument("--keyward", default="target/release/keyward", help="the program to measure")
     parser.add_argument("--peers", default="target/bench-peers/release", help="folder of the peers in bench/peers")
     parser.add_argument("--keys", type=int, default=100_000)
+    parser.add_argument("--part", choices=("all", "start", "door", "contacts"), default="all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="length of a turn")
     parser.add_argument("--warm-up", type=int, default=2)
@@ -443,9 +444,12 @@ def main():
     bench = Bench(options, folder)
     try:
         print(machine(), "\n")
-        bench.start_up()
-        bench.door()
-        bench.contacts(*bench.writes())
+        if options.part in ("all", "start"):
+            bench.start_up()
+        if options.part in ("all", "door"):
+            bench.door()
+        if options.part in ("all", "contacts"):
+            bench.contacts(*bench.writes())
     finally:
         bench.stop()
         shutil.rmtree(folder, ignore_errors=True)
