@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::hint::black_box;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -68,6 +68,8 @@ struct Door {
     verifier: Verifier,
     texts: Vec<[u8; 36]>,
     order: Vec<u32>,
+    /// Requests so far, by which time goes on.
+    turns: AtomicUsize,
 }
 
 impl Door {
@@ -84,9 +86,9 @@ impl Door {
         n_passed
     }
 
-    /// Ten requests a millisecond, so that windows end before they are used up.
+    /// Two requests a millisecond, so that windows end before they are used up, however many threads.
     fn pass_one(&self, text: &[u8], turn: usize) -> bool {
-        let now = Moment { ticks: Ticks(1 + turn as u64 / 10), ..VISIT.now };
+        let now = Moment { ticks: Ticks(1 + turn as u64 / 2), ..VISIT.now };
         let visit = Visit { now, ..VISIT };
         match self.verifier.verify(Presented::One(text), &visit) {
             Ok(granted) => {
@@ -104,29 +106,31 @@ impl Door {
     /// many that are not measured, for a thread that served before has what it counts in already.
     fn time(&self, n_threads: usize, n_requests: usize, is_one_key: bool) -> Duration {
         let warm = Barrier::new(n_threads);
+        let n_turns = 2 * n_requests + self.order.len();
+        let began = self.turns.fetch_add(n_turns, Ordering::Relaxed);
         let times = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..n_threads)
                 .map(|thread| {
                     let warm = &warm;
                     scope.spawn(move || {
-                        let from = thread * self.order.len() / 2;
-                        let pass = |n: usize| {
-                            let passed = (from..from + n).filter(|turn| {
+                        let from = began + thread * self.order.len() / 2;
+                        let pass = |from: usize| {
+                            let passed = (from..from + n_requests).filter(|turn| {
                                 let place = if is_one_key { 0 } else { turn % self.order.len() };
                                 self.pass_one(&self.texts[self.order[place] as usize], *turn)
                             });
-                            assert_eq!(passed.count(), n);
+                            assert_eq!(passed.count(), n_requests);
                         };
-                        pass(n_requests);
+                        pass(from);
                         warm.wait();
                         #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
                         let started = Instant::now();
-                        pass(n_requests);
+                        pass(from + n_requests);
                         started.elapsed()
                     })
                 })
                 .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or_default()).max()
+            threads.into_iter().map(|thread| thread.join().expect("all were let in")).max()
         });
         black_box(self.verifier.drain_usage().len());
         times.unwrap_or_default()
@@ -183,7 +187,7 @@ fn whole(criterion: &mut Criterion) {
         let before = resident();
         let verifier = verifier_of(&texts);
         tell(n_keys, resident().saturating_sub(before));
-        let door = Door { verifier, texts, order };
+        let door = Door { verifier, texts, order, turns: AtomicUsize::new(0) };
         group.bench_function("verify", |b| {
             let mut turn = 0;
             b.iter(|| {
@@ -193,25 +197,28 @@ fn whole(criterion: &mut Criterion) {
             });
         });
         group.bench_function("verify and count", |b| {
-            let mut turn = 0;
+            let mut turn = door.turns.load(Ordering::Relaxed);
             b.iter(|| {
                 turn += 1;
                 door.pass(turn, 1)
             });
+            door.turns.store(turn, Ordering::Relaxed);
         });
         group.bench_function("verify and count, the same key each time", |b| {
-            let mut turn = 0;
+            let mut turn = door.turns.load(Ordering::Relaxed);
             b.iter(|| {
                 turn += 1;
                 door.pass_one(black_box(&door.texts[0]), turn)
             });
+            door.turns.store(turn, Ordering::Relaxed);
         });
-        let mut turn = 0;
         group.bench_function("refuse an unknown key", |b| {
+            let mut turn = door.turns.load(Ordering::Relaxed);
             b.iter(|| {
-                turn = (turn + 1) % strangers.len();
-                door.pass_one(&strangers[turn], turn)
+                turn += 1;
+                door.pass_one(&strangers[turn % strangers.len()], turn)
             });
+            door.turns.store(turn, Ordering::Relaxed);
         });
         for (name, is_one_key) in [("all keys", false), ("one key", true)] {
             for n_threads in [1, 2] {

@@ -15,8 +15,8 @@ use crate::code::Code;
 use crate::envelope;
 use crate::error::ApiError;
 use crate::headers::{
-    X_API_VERSION, X_PROFILE_ID, X_REQUEST_ID, X_RESPONSE_TIME, X_SHOULD_RETRY, put_allowance,
-    response_time,
+    X_API_VERSION, X_PROFILE_ID, X_REQUEST_ID, X_RESPONSE_TIME, X_SHOULD_RETRY, number,
+    put_allowance, response_time, with_room,
 };
 use crate::layer::{Answered, Door, Exchange, Observer, Routes, Surroundings};
 use crate::request_id::RequestId;
@@ -49,8 +49,6 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
             }
         };
         let headers = response.headers_mut();
-        // All at once, and not as they come.
-        headers.reserve(8);
         headers.insert(X_REQUEST_ID, exchange.request_id.header_value());
         headers.insert(X_API_VERSION, HeaderValue::from_static("v3"));
         if let Some(allowance) = &exchange.allowance {
@@ -158,6 +156,7 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
         let body = self.failure_body(error, exchange.request_id, exchange.at);
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = code.status();
+        *response.headers_mut() = with_room();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if code.status() == StatusCode::UNAUTHORIZED {
@@ -167,7 +166,7 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
         if code.status() == StatusCode::TOO_MANY_REQUESTS
             && let Some(allowance) = &exchange.allowance
         {
-            headers.insert(RETRY_AFTER, allowance.retry_after_seconds().into());
+            headers.insert(RETRY_AFTER, number(allowance.retry_after_seconds()));
         }
         if code.is_permanent_conflict() {
             headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));

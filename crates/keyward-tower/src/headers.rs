@@ -33,7 +33,19 @@ pub(crate) fn response_time(micros: u64) -> HeaderValue {
 
 /// The three rate-limit headers of the guide. Contract 1 and 5.
 pub(crate) fn put_allowance(headers: &mut HeaderMap, allowance: &Allowance, now: Moment) {
-    headers.insert(X_RATELIMIT_LIMIT, allowance.limit.into());
-    headers.insert(X_RATELIMIT_REMAINING, allowance.remaining.into());
-    headers.insert(X_RATELIMIT_RESET, allowance.reset_at_seconds(now).into());
+    headers.insert(X_RATELIMIT_LIMIT, number(allowance.limit));
+    headers.insert(X_RATELIMIT_REMAINING, number(allowance.remaining));
+    headers.insert(X_RATELIMIT_RESET, number(allowance.reset_at_seconds(now)));
+}
+
+/// A number in as much memory as its digits take: the library's own conversion takes two pieces.
+pub(crate) fn number(number: impl itoa::Integer) -> HeaderValue {
+    HeaderValue::from_str(itoa::Buffer::new().format(number))
+        .unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+/// Room for the headers of an answer, all at once and not as they come.
+#[must_use]
+pub fn with_room() -> HeaderMap {
+    HeaderMap::with_capacity(12)
 }

@@ -40,6 +40,10 @@ pub trait Surroundings: Send + Sync + 'static {
     fn now(&self) -> Moment;
     /// Microseconds on a clock that never goes back, for the time an answer took.
     fn micros(&self) -> u64;
+    /// Both of the above at once, where that costs less.
+    fn arrival(&self) -> (Moment, u64) {
+        (self.now(), self.micros())
+    }
     /// Unguessable bytes.
     fn fill_random(&self, bytes: &mut [u8]);
 }
@@ -181,8 +185,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let door = &self.door;
-        let started = door.surroundings.micros();
-        let at = door.surroundings.now();
+        let (at, started) = door.surroundings.arrival();
         let mut random = [0; 20];
         door.surroundings.fill_random(&mut random);
         let (access, route) = door.routes.find(request.method(), request.uri().path());

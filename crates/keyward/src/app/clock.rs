@@ -47,8 +47,15 @@ impl Clock {
     /// Both clocks at once.
     #[must_use]
     pub fn now(&self) -> Moment {
+        self.now_with_micros().0
+    }
+
+    /// Both clocks at once, and the microseconds of [`Clock::micros`], of which one is made.
+    #[must_use]
+    pub fn now_with_micros(&self) -> (Moment, u64) {
+        let micros = self.micros();
         // Why the addition: a window that opened at tick 0 could not be told from an unopened one.
-        Moment { wall: self.wall(), ticks: Ticks(self.micros() / 1000 + 1) }
+        (Moment { wall: self.wall(), ticks: Ticks(micros / 1000 + 1) }, micros)
     }
 
     #[must_use]

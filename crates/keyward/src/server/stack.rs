@@ -45,6 +45,10 @@ impl Surroundings for Around {
         self.clock.micros()
     }
 
+    fn arrival(&self) -> (Moment, u64) {
+        self.clock.now_with_micros()
+    }
+
     fn fill_random(&self, bytes: &mut [u8]) {
         self.chance.fill(bytes);
     }

@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use keyward_core::id::NotAUuid;
 use keyward_core::time::UnixMillis;
 use keyward_core::verdict::Caller;
-use keyward_tower::headers::X_SANDBOX;
+use keyward_tower::headers::{X_SANDBOX, with_room};
 use keyward_tower::{ApiError, Code, RequestId, envelope};
 use serde::Serialize;
 
@@ -90,6 +90,7 @@ fn answer(status: StatusCode, body: Bytes, is_sandbox: bool) -> Response<Full<By
     let has_body = !body.is_empty();
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
+    *response.headers_mut() = with_room();
     let headers = response.headers_mut();
     if has_body {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
