@@ -108,6 +108,45 @@ mod tests {
     }
 
     #[test]
+    fn contacts_of_before_are_counted_in_blocks_and_found_by_their_digits() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("k.db");
+        let mut connection = Connection::open(&path).expect("the folder is ours");
+        run(&mut connection, &path, &MIGRATIONS[..4]).expect("new");
+        // 2,000 contacts in production and one test contact, in an order that is not that of the list.
+        let data = "
+            INSERT INTO accounts (number, id, kind, name, state, created_at, revision)
+                VALUES (1, randomblob(16), 'organization', 'Acme', 'active', 1, 1);
+            WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2001)
+            INSERT INTO contacts (id, account, environment, phone_number, format_e164,
+                format_international, format_national, format_rfc, country_code, region_code,
+                available_channels, default_channel, opt_out, created_at)
+            SELECT randomblob(16), 1, iif(n = 2001, 'test', 'production'), '', '+1415' || (5550000 + n),
+                '', '', '', '1', 'US', 'sms', 'sms', 0, n * 7 % 500 FROM n;";
+        connection.execute_batch(data).expect("the tables are there");
+        run(&mut connection, &path, MIGRATIONS).expect("it goes on from there");
+        let text = |sql: &str| -> String {
+            connection.query_row(sql, [], |row| row.get(0)).expect("the tables are there")
+        };
+        let blocks = "SELECT group_concat(environment || ' ' || contacts, ', ') FROM
+            (SELECT * FROM contact_blocks ORDER BY environment, created_at, id)";
+        assert_eq!(text(blocks), "production 768, production 768, production 464, test 1");
+        // Each block has as many as lie between its beginning and that of the next.
+        let wrong = "SELECT count(*) FROM contact_blocks b WHERE contacts <> (
+            SELECT count(*) FROM contacts c WHERE c.account = b.account
+                AND c.environment = b.environment AND (c.created_at, c.id) >= (b.created_at, b.id)
+                AND NOT EXISTS (SELECT 1 FROM contact_blocks n WHERE n.account = b.account
+                    AND n.environment = b.environment
+                    AND (n.created_at, n.id) > (b.created_at, b.id)
+                    AND (n.created_at, n.id) <= (c.created_at, c.id)))";
+        assert_eq!(sum(&connection, wrong), 0);
+        let found = "SELECT group_concat(format_e164) FROM contact_numbers
+            WHERE format_e164 MATCH '\"51234\"'";
+        assert_eq!(text(found), "+14155551234");
+        assert_eq!(text("PRAGMA integrity_check"), "ok");
+    }
+
+    #[test]
     fn members_of_before_the_test_data_are_production_and_keep_what_they_had() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("k.db");

@@ -95,3 +95,18 @@ async fn stopped(stop: &mut watch::Receiver<bool>, after: Duration) -> bool {
         _ = stop.wait_for(|stop| *stop) => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_long_is_done_less_often_within_bounds() {
+        let pause = |took_micros| {
+            let pause = pause_after(took_micros, FLUSH_EVERY, FLUSH_AT_LEAST_EVERY);
+            pause.as_millis()
+        };
+        assert_eq!([0, 40_000, 100_000].map(pause), [2_000, 2_000, 5_000]);
+        assert_eq!([1_200_000, 5_000_000, u64::MAX].map(pause), [60_000; 3]);
+    }
+}
