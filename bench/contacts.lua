@@ -1,5 +1,5 @@
--- wrk's writes: POST /v3/contacts, each with a number of its own. Prints one line of figures that run.py
--- reads. KEY is the key, PREFIX sets the numbers of one run apart from those of another.
+-- wrk's writes: POST /v3/contacts, each with a number of its own. FIGURES names the script that
+-- prints the outcome, KEY is the key, PREFIX sets the numbers of one run apart from those of another.
 
 local number = 0
 local first = tonumber(os.getenv("PREFIX")) * 1000000
@@ -15,9 +15,4 @@ function request()
   return wrk.format("POST", "/v3/contacts", nil, string.format('{"phone_number":"+49151%08d"}', first + number))
 end
 
-function done(summary, latency, _)
-  local errors = summary.errors
-  io.write(string.format("figures %d %d %d %d %d %d %d\n", summary.requests, summary.duration,
-    latency:percentile(50), latency:percentile(99),
-    errors.status, errors.connect + errors.read + errors.write, errors.timeout))
-end
+dofile(os.getenv("FIGURES"))

@@ -116,22 +116,28 @@ class Server:
             self.process.kill()
 
 
-def load(server, keys, seconds, connections=64, seed=1):
-    """One turn of wrk against a server."""
-    environment = dict(os.environ, KEYS=str(keys), SEED=str(seed))
-    before = server.nanos()
+def wrk(script, server, seconds, connections, **environment):
+    """One turn of wrk with a script of this folder: requests, microseconds, p50, p99 and those refused."""
     out = subprocess.run(
         ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s",
-         "-s", str(HERE / "keys.lua"), f"http://127.0.0.1:{server.port}"],
-        env=environment, capture_output=True, text=True, check=True,
+         "-s", str(HERE / script), f"http://127.0.0.1:{server.port}"],
+        env=dict(os.environ, FIGURES=str(HERE / "figures.lua"), **environment),
+        capture_output=True, text=True, check=True,
     ).stdout
-    after = server.nanos()
     line = next(line for line in out.splitlines() if line.startswith("figures "))
     requests, micros, p50, p99, refused, broken, late = map(int, line.split()[1:])
     if broken or late:
         sys.exit(f"{server.name}: {broken} connections broke, {late} requests timed out")
+    return requests, micros, p50, p99, refused
+
+
+def load(server, keys, seconds, connections=64, seed=1):
+    """One turn of requests with keys drawn at random, and the processor time of the server for them."""
+    before = server.nanos()
+    requests, micros, p50, p99, refused = wrk(
+        "keys.lua", server, seconds, connections, KEYS=str(keys), SEED=str(seed))
     return {
-        "cpu_us": (after - before) / 1000 / requests,
+        "cpu_us": (server.nanos() - before) / 1000 / requests,
         "rate": requests / (micros / 1e6),
         "p50_us": p50,
         "p99_us": p99,
@@ -306,16 +312,10 @@ class Bench:
         server = self.start_keyward("writes", data)
         rates = {}
         for connections in (1, 64):
-            environment = dict(os.environ, KEY=key, PREFIX=str(connections))
-            out = subprocess.run(
-                ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{self.options.seconds}s",
-                 "--timeout", "10s", "-s", str(HERE / "contacts.lua"), f"http://127.0.0.1:{server.port}"],
-                env=environment, capture_output=True, text=True, check=True,
-            ).stdout
-            line = next(line for line in out.splitlines() if line.startswith("figures "))
-            requests, micros, p50, p99, refused, broken, late = map(int, line.split()[1:])
-            if refused or broken or late:
-                sys.exit(f"writes: {refused} refused, {broken} broken, {late} late")
+            requests, micros, p50, p99, refused = wrk(
+                "contacts.lua", server, self.options.seconds, connections, KEY=key, PREFIX=str(connections))
+            if refused:
+                sys.exit(f"writes: {refused} were refused")
             rates[connections] = (requests / (micros / 1e6), p50, p99, requests)
         made = sum(rate[3] for rate in rates.values())
         listed = json.loads(ask(server.port, key, "/v3/contacts?page_size=1")[2])

@@ -1,7 +1,7 @@
 //! Sockets: accept, serve, and stop without losing an answer.
 //!
 //! Each thread that serves has a runtime of its own and keeps the connections that it was given, in
-//! turn: no request ever moves between threads, and threads share nothing but the index.
+//! turn: no request ever moves between threads. They share the index and the queues of log and records.
 //!
 //! Bound: 16,384 connections, each with at most 64 KiB of head in memory; a head must arrive within
 //! 30 s, and a connection that was used before may wait twice as long for the next one.
