@@ -4,7 +4,7 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench micro-bench instructions screenshots
+.PHONY: help run build test lint bench micro-bench instructions timing screenshots fuzz deny sbom reproduce
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ test: ## run every test: all crates, the model check of the rate window, the off
 	RUSTFLAGS="--cfg loom" $(CARGO) test -p keyward-core --release --locked --test loom --target-dir $(TARGET_DIR)/loom
 	$(CARGO) test --locked -p keyward --features outside --test clients
 	$(CARGO) test --locked -p keyward --features outside --test browser
+
+.PHONY: soak
+soak: ## hold it under faults for 15 minutes at most; ARGS="crash kills=20 seed=7" runs one part with its sizes
+	$(CARGO) test --release --locked -p keyward --features soak --test soak -- $(ARGS)
 
 lint: ## check format and lints, and that the two inner crates stand alone; warnings are errors
 	$(CARGO) fmt --all --check
@@ -39,6 +43,21 @@ micro-bench: ## measure the hot path in one process: parse, digest, look up, win
 instructions: ## count the instructions of the hot path, the same in every run
 	CARGO="$(CARGO)" scripts/instructions.sh
 
+timing: ## look for differences in time between keys that are not good, and between sign-ins: about 6 minutes
+	$(CARGO) bench --locked -p keyward --bench timing -- $(or $(ARGS),all)
+
 screenshots: ## take a picture of every page, wide and narrow, light and dark: target/screenshots
 	scripts/test-tools.sh
 	$(CARGO) test --locked -p keyward --features screenshots --test screenshots
+
+fuzz: ## feed made-up input to whatever reads a stranger's bytes, each target two minutes; ARGS="--list"
+	CARGO="$(CARGO)" scripts/fuzz.sh $(ARGS)
+
+deny: ## check licences, sources and doubled versions of all dependencies
+	CARGO="$(CARGO)" scripts/deny.sh $(ARGS)
+
+sbom: build ## write the bill of materials of the binary, and check it: target/sbom/keyward.cdx.json
+	CARGO="$(CARGO)" scripts/sbom.sh $(TARGET_DIR)/release/keyward
+
+reproduce: ## build the committed source twice, in two folders, and compare the bytes
+	CARGO="$(CARGO)" scripts/reproduce.sh

@@ -291,6 +291,12 @@ impl KeyIndex {
         self.len() == 0
     }
 
+    /// Accounts held, whatever their state.
+    #[must_use]
+    pub fn n_accounts(&self) -> usize {
+        self.accounts.len()
+    }
+
     /// Adds an account or takes over what changed. In force when this returns.
     ///
     /// # Errors

@@ -25,6 +25,10 @@ impl<T: Default> Slab<T> {
         Self { chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(), len: AtomicUsize::new(0) }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
     pub(crate) fn get(&self, position: u32) -> Option<&T> {
         let position = position as usize;
         self.chunks.get(position / CHUNK)?.get()?.get(position % CHUNK)

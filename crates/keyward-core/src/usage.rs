@@ -18,6 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::account::{RateClass, words};
 use crate::id::KeyId;
 use crate::record::LastUse;
+use crate::secret::hide_keys;
 use crate::time::UnixMillis;
 
 words! {
@@ -163,7 +164,7 @@ impl Clients {
     /// Whoever came when there were too many has no name.
     fn text_of(&self, number: u16) -> String {
         let name = self.names.get(usize::from(number)).map_or(b"other".as_slice(), |name| name);
-        String::from_utf8_lossy(name)
+        hide_keys(&String::from_utf8_lossy(name))
             .chars()
             .map(|c| if c.is_control() { '\u{fffd}' } else { c })
             .collect()

@@ -163,10 +163,13 @@ pub fn list(
     )
 }
 
+/// The alert, if it is of an account.
+///
 /// # Errors
 /// What the engine reports.
-pub fn find(tx: &mut Tx<'_>, id: AlertId) -> Result<Option<Alert>, StoreError> {
-    tx.query_one(select!("WHERE l.id = ?1"), &[id.as_bytes().into()], alert)
+pub fn find(tx: &mut Tx<'_>, account: AccountId, id: AlertId) -> Result<Option<Alert>, StoreError> {
+    let sql = select!("WHERE l.id = ?1 AND a.id = ?2");
+    tx.query_one(sql, &[id.as_bytes().into(), account.as_bytes().into()], alert)
 }
 
 /// # Errors

@@ -2,6 +2,7 @@
 
 use keyward_core::chain::{self, Entry, LinkHash, ORIGIN};
 use keyward_core::id::AccountId;
+use keyward_core::time::UnixMillis;
 
 use crate::error::StoreError;
 use crate::tx::{Row, Tx, Value};
@@ -148,6 +149,14 @@ pub fn for_each_link(
 pub fn last_number(tx: &mut Tx<'_>) -> Result<i64, StoreError> {
     let sql = "SELECT value FROM counters WHERE name = 'audit'";
     Ok(tx.query_one(sql, &[], |row| row.int(0))?.unwrap_or(0))
+}
+
+/// When the last row was written, by the clock of then.
+///
+/// # Errors
+/// What the engine reports.
+pub fn last_at(tx: &mut Tx<'_>) -> Result<Option<UnixMillis>, StoreError> {
+    tx.query_one("SELECT at FROM audit ORDER BY number DESC LIMIT 1", &[], |row| row.at(0))
 }
 
 /// True if an actor did this from that address.

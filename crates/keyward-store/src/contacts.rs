@@ -107,12 +107,13 @@ fn contact(row: &Row<'_>, scope: &Scope) -> Result<Contact, StoreError> {
 /// # Errors
 /// `Conflict(ContactNumber)` if the account has the number in this environment.
 pub fn insert(tx: &mut Tx<'_>, contact: &Contact) -> Result<(), StoreError> {
-    tx.execute(
+    let number = tx.query_one(
         "INSERT INTO contacts (id, account, environment, phone_number, format_e164,
              format_international, format_national, format_rfc, country_code, region_code,
              available_channels, default_channel, opt_out, created_at, updated_at)
          VALUES (?1, (SELECT number FROM accounts WHERE id = ?2), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
-             ?11, ?12, ?13, ?14, ?15)",
+             ?11, ?12, ?13, ?14, ?15)
+         RETURNING number",
         &[
             contact.id.as_bytes().into(),
             contact.account.as_bytes().into(),
@@ -130,11 +131,11 @@ pub fn insert(tx: &mut Tx<'_>, contact: &Contact) -> Result<(), StoreError> {
             contact.created_at.into(),
             contact.updated_at.into(),
         ],
+        |row| row.int(0),
     )?;
-    tx.execute(
-        "INSERT INTO contact_numbers (rowid, format_e164)
-         SELECT number, format_e164 FROM contacts WHERE id = ?1",
-        &[contact.id.as_bytes().into()],
+    tx.execute_last(
+        "INSERT INTO contact_numbers (rowid, format_e164) VALUES (?1, ?2)",
+        &[number.into(), (&contact.format_e164).into()],
     )?;
     let scope = Scope { account: contact.account, environment: contact.environment };
     contact_blocks::added(tx, &scope, (contact.created_at, contact.id))
@@ -190,12 +191,15 @@ pub fn put(tx: &mut Tx<'_>, contact: &Contact) -> Result<(), StoreError> {
 /// What the engine reports.
 pub fn remove(tx: &mut Tx<'_>, scope: &Scope, id: ContactId) -> Result<bool, StoreError> {
     let Some(contact) = find(tx, scope, id)? else { return Ok(false) };
-    tx.execute(
-        "INSERT INTO contact_numbers (contact_numbers, rowid, format_e164)
-         SELECT 'delete', number, format_e164 FROM contacts WHERE id = ?1",
+    let number = tx.query_one(
+        "DELETE FROM contacts WHERE id = ?1 RETURNING number",
         &[id.as_bytes().into()],
+        |row| row.int(0),
     )?;
-    tx.execute("DELETE FROM contacts WHERE id = ?1", &[id.as_bytes().into()])?;
+    tx.execute_last(
+        "INSERT INTO contact_numbers (contact_numbers, rowid, format_e164) VALUES ('delete', ?1, ?2)",
+        &[number.into(), (&contact.format_e164).into()],
+    )?;
     contact_blocks::removed(tx, scope, (contact.created_at, id))?;
     Ok(true)
 }
@@ -315,4 +319,16 @@ fn digits_of(text: &str) -> Option<String> {
     let is_number = rest.chars().all(|c| c.is_ascii_digit() || is_separator(c));
     let digits: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect();
     (is_number && digits.bytes().any(|byte| byte.is_ascii_digit())).then_some(digits)
+}
+
+/// For the fuzz targets alone.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// A search as it is asked of the index, and as digits.
+    #[must_use]
+    pub fn asked(text: &str) -> (Option<String>, Option<String>) {
+        let written = text.trim().to_lowercase();
+        (super::candidates_for(&written), super::digits_of(&written))
+    }
 }

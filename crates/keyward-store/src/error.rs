@@ -27,8 +27,19 @@ pub enum StoreError {
          mounted read-only"
     )]
     ReadOnly,
-    #[error("the disk is full or failing: make room on the disk of the data folder")]
+    #[error("the disk is full: make room on the disk of the data folder")]
     Full,
+    #[error(
+        "the disk reports errors: look at the system's log, and check the disk of the data folder \
+         and its limits"
+    )]
+    Failing,
+    #[error("the disk does not keep up: look what else uses the disk of the data folder")]
+    Slow,
+    #[error(
+        "the disk failed when all was written: whether the change was made shows after the next start"
+    )]
+    InDoubt,
     #[error("the store is busy: try again")]
     Busy,
     #[error(
@@ -50,7 +61,9 @@ impl StoreError {
     pub(crate) fn of_file(path: &Path, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::Full,
             _ => Self::Engine(format!("{}: {error}", path.display())),
         }
     }
@@ -68,7 +81,8 @@ impl From<rusqlite::Error> for StoreError {
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
                 Self::ReadOnly
             }
-            ErrorCode::DiskFull | ErrorCode::SystemIoFailure => Self::Full,
+            ErrorCode::DiskFull => Self::Full,
+            ErrorCode::SystemIoFailure => Self::Failing,
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy,
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
                 Self::Corrupt(message.clone().unwrap_or_default())

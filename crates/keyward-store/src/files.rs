@@ -31,3 +31,12 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     }
     Ok(file)
 }
+
+/// Makes sure that a name that was given or taken away in the folder of a file is on the disk.
+///
+/// # Errors
+/// If the folder cannot be opened.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}

@@ -200,6 +200,21 @@ pub fn find(tx: &mut Tx<'_>, id: KeyId) -> Result<Option<KeyRecord>, StoreError>
     tx.query_one(select!("WHERE k.id = ?1"), &[id.as_bytes().into()], key)
 }
 
+/// The key, if it is of an account and environment.
+///
+/// # Errors
+/// What the engine reports.
+pub fn find_in(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    environment: Environment,
+    id: KeyId,
+) -> Result<Option<KeyRecord>, StoreError> {
+    let sql = select!("WHERE k.id = ?1 AND a.id = ?2 AND k.environment = ?3");
+    let parameters = [id.as_bytes().into(), account.as_bytes().into(), environment.as_str().into()];
+    tx.query_one(sql, &parameters, key)
+}
+
 /// # Errors
 /// What the engine reports.
 pub fn find_by_digest(
@@ -247,6 +262,34 @@ pub fn list(tx: &mut Tx<'_>, filter: &KeyFilter) -> Result<Vec<KeyRecord>, Store
 pub fn count(tx: &mut Tx<'_>) -> Result<u64, StoreError> {
     let count = tx.query_one("SELECT count(*) FROM keys", &[], |row| row.int(0))?;
     Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+}
+
+/// Which ends of a key are marked in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub id: KeyId,
+    pub is_revoked: bool,
+    pub is_disabled: bool,
+    pub is_rotated: bool,
+}
+
+/// All keys that were revoked, disabled or replaced.
+///
+/// # Errors
+/// What the engine reports.
+pub fn ended(tx: &mut Tx<'_>) -> Result<Vec<Ended>, StoreError> {
+    let sql = "SELECT id, revoked_at IS NOT NULL, disabled_at IS NOT NULL, rotated_at IS NOT NULL
+               FROM keys
+               WHERE revoked_at IS NOT NULL OR disabled_at IS NOT NULL OR rotated_at IS NOT NULL
+               ORDER BY number";
+    tx.query(sql, &[], |row| {
+        Ok(Ended {
+            id: KeyId::from_bytes(row.bytes(0)?),
+            is_revoked: row.int(1)? != 0,
+            is_disabled: row.int(2)? != 0,
+            is_rotated: row.int(3)? != 0,
+        })
+    })
 }
 
 /// Remembers a last use, unless a later one is known.

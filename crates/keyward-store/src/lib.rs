@@ -10,17 +10,21 @@
 pub mod accounts;
 pub mod alerts;
 pub mod audit;
+pub mod backup;
 pub mod changes;
 mod contact_blocks;
 pub mod contacts;
 mod engine;
 mod error;
 mod files;
+mod glance;
 pub mod idempotency;
 pub mod key_list;
 pub mod keys;
+pub mod meter;
 mod migrate;
 pub mod passkeys;
+mod replace;
 pub mod requests;
 pub mod sessions;
 mod tx;
@@ -32,12 +36,16 @@ pub mod webhooks;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use engine::sqlite::Options;
+pub use engine::health::Trouble;
+pub use engine::sqlite::{DATABASE, Options};
 pub use error::{Constraint, StoreError};
-pub use files::{create_folder, open_private};
-pub use tx::{Row, Tx, Value};
+pub use files::{create_folder, open_private, sync_folder_of};
+pub use glance::{Glance, newest_row};
+pub use migrate::SCHEMA;
+pub use replace::replace;
+pub use tx::{Row, Tx, Value, Work};
 
-use engine::sqlite::{DATABASE, Engine};
+use engine::sqlite::Engine;
 
 /// The store. Cloning it is cheap; dropping the last clone writes what waits and closes the file.
 #[derive(Clone)]
@@ -65,6 +73,44 @@ impl Store {
     pub fn open_with(folder: &Path, options: Options) -> Result<Self, StoreError> {
         create_folder(folder).map_err(|error| StoreError::of_file(folder, &error))?;
         Ok(Self(Arc::new(Engine::open(&folder.join(DATABASE), options)?)))
+    }
+
+    /// What it did since it was opened, and what waits.
+    #[must_use]
+    pub fn figures(&self) -> meter::StoreFigures {
+        let mut figures = self.0.meter.figures();
+        figures.is_writable &= self.trouble().is_none();
+        figures
+    }
+
+    /// Why nothing can be written at the moment, if it is the disk's fault. Read at any time; waits for
+    /// nobody.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.0.health().trouble()
+    }
+
+    /// How often the disk began to fail since the start.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        self.0.health().faults()
+    }
+
+    /// The number of what is being written at the moment.
+    #[must_use]
+    pub fn writing(&self) -> Option<u64> {
+        self.0.health().writing()
+    }
+
+    /// While it is slow, what is to be written is refused at once.
+    pub fn set_slow(&self, is_slow: bool) {
+        self.0.health().set_slow(is_slow);
+    }
+
+    /// What was asked of the engine since it was opened.
+    #[must_use]
+    pub fn work(&self) -> &Work {
+        &self.0.work
     }
 
     /// Runs `f` on one snapshot of the data.

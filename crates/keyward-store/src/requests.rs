@@ -172,13 +172,20 @@ pub fn forget(tx: &mut Tx<'_>, before: UnixMillis, most: i64) -> Result<bool, St
     Ok(i64::try_from(n_gone).unwrap_or(i64::MAX) >= AT_ONCE)
 }
 
-/// The request with an identifier.
+/// The request with an identifier, if its key is of an account, or nobody's.
 ///
 /// # Errors
 /// What the engine reports.
-pub fn find(tx: &mut Tx<'_>, request_id: &str) -> Result<Option<RequestRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM requests r {JOINS} WHERE r.request_id = ?1");
-    tx.query_one(&sql, &[request_id.into()], request)
+pub fn find(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    request_id: &str,
+) -> Result<Option<RequestRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM requests r {JOINS}
+         WHERE r.request_id = ?1 AND (r.account = 0 OR a.id = ?2)"
+    );
+    tx.query_one(&sql, &[request_id.into(), account.as_bytes().into()], request)
 }
 
 /// Requests, newest first.

@@ -83,11 +83,18 @@ pub fn of_user(tx: &mut Tx<'_>, user: UserId) -> Result<Vec<Session>, StoreError
     tx.query(sql, &[user.as_bytes().into()], session)
 }
 
+/// Writes down when a session was seen, unless somebody wrote a time after `before` meanwhile.
+///
 /// # Errors
 /// What the engine reports.
-pub fn saw(tx: &mut Tx<'_>, digest: &[u8; 32], at: UnixMillis) -> Result<(), StoreError> {
-    let sql = "UPDATE sessions SET seen_at = ?2 WHERE digest = ?1 AND seen_at < ?2";
-    tx.execute(sql, &[digest.into(), at.into()])?;
+pub fn saw(
+    tx: &mut Tx<'_>,
+    digest: &[u8; 32],
+    before: UnixMillis,
+    at: UnixMillis,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE sessions SET seen_at = ?3 WHERE digest = ?1 AND seen_at = ?2";
+    tx.execute(sql, &[digest.into(), before.into(), at.into()])?;
     Ok(())
 }
 
@@ -105,6 +112,14 @@ pub fn confirm(tx: &mut Tx<'_>, digest: &[u8; 32], at: UnixMillis) -> Result<(),
 /// What the engine reports.
 pub fn end(tx: &mut Tx<'_>, digest: &[u8; 32]) -> Result<bool, StoreError> {
     Ok(tx.execute("DELETE FROM sessions WHERE digest = ?1", &[digest.into()])? > 0)
+}
+
+/// Ends the sessions of all members. Gives how many there were.
+///
+/// # Errors
+/// What the engine reports.
+pub fn end_of_all(tx: &mut Tx<'_>) -> Result<usize, StoreError> {
+    tx.execute("DELETE FROM sessions", &[])
 }
 
 /// Ends all sessions of a member but one, if one is named.

@@ -3,9 +3,11 @@
 //! Parameters are `?1`, `?2`; a dollar sign and a number would be a name to SQLite, which numbers names
 //! by first appearance.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use keyward_core::time::UnixMillis;
 use rusqlite::Connection;
-use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::types::{ToSqlOutput, Value as Owned, ValueRef};
 
 use crate::error::StoreError;
 
@@ -16,6 +18,17 @@ pub enum Value<'a> {
     Int(i64),
     Text(&'a str),
     Blob(&'a [u8]),
+}
+
+impl Value<'_> {
+    fn to_owned(self) -> Owned {
+        match self {
+            Self::Null => Owned::Null,
+            Self::Int(number) => Owned::Integer(number),
+            Self::Text(text) => Owned::Text(text.to_owned()),
+            Self::Blob(bytes) => Owned::Blob(bytes.to_vec()),
+        }
+    }
 }
 
 impl rusqlite::ToSql for Value<'_> {
@@ -169,10 +182,90 @@ impl Row<'_> {
     }
 }
 
-/// A transaction, or a snapshot to read from.
-pub struct Tx<'a>(pub(crate) &'a Connection);
+/// What was asked of the engine since it was opened: a measure of work that no clock disturbs.
+///
+/// Written by the store's threads, read by anybody; the numbers are not of one instant.
+#[derive(Debug, Default)]
+pub struct Work {
+    statements: AtomicU64,
+    rows: AtomicU64,
+}
 
-impl Tx<'_> {
+impl Work {
+    /// Statements that were run, those that changed something included.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// Rows that were read.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+}
+
+/// A transaction, or a snapshot to read from.
+pub struct Tx<'a> {
+    connection: &'a Connection,
+    work: &'a Work,
+    last: Option<&'a mut Vec<Last>>,
+}
+
+/// A statement that waits for the end of the transaction.
+pub(crate) struct Last {
+    sql: &'static str,
+    parameters: Vec<Owned>,
+}
+
+impl Last {
+    pub(crate) fn execute(self, connection: &Connection) -> Result<(), StoreError> {
+        let parameters = rusqlite::params_from_iter(self.parameters);
+        connection.prepare_cached(self.sql)?.execute(parameters)?;
+        Ok(())
+    }
+}
+
+impl<'a> Tx<'a> {
+    pub(crate) const fn reading(connection: &'a Connection, work: &'a Work) -> Self {
+        Self { connection, work, last: None }
+    }
+
+    /// A transaction that executes `last` before it commits.
+    pub(crate) const fn writing(
+        connection: &'a Connection,
+        work: &'a Work,
+        last: &'a mut Vec<Last>,
+    ) -> Self {
+        Self { connection, work, last: Some(last) }
+    }
+
+    fn prepare(&self, sql: &str) -> Result<rusqlite::CachedStatement<'a>, StoreError> {
+        self.work.statements.fetch_add(1, Ordering::Relaxed);
+        Ok(self.connection.prepare_cached(sql)?)
+    }
+
+    /// Executes a statement that nothing in the transaction reads, when all that share its commit are
+    /// through, in this order. It must be able to fail for the engine's reasons alone: then nobody's change
+    /// is kept.
+    ///
+    /// Why: a full-text index writes what was added to it at each savepoint, and each change has one.
+    ///
+    /// # Errors
+    /// If this is no transaction that writes.
+    pub(crate) fn execute_last(
+        &mut self,
+        sql: &'static str,
+        parameters: &[Value<'_>],
+    ) -> Result<(), StoreError> {
+        let last = self.last.as_mut().ok_or(StoreError::ReadOnly)?;
+        last.push(Last {
+            sql,
+            parameters: parameters.iter().copied().map(Value::to_owned).collect(),
+        });
+        Ok(())
+    }
+
     /// Runs `each` for every row, without holding them all.
     ///
     /// # Errors
@@ -183,9 +276,10 @@ impl Tx<'_> {
         parameters: &[Value<'_>],
         mut each: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut statement = self.0.prepare_cached(sql)?;
+        let mut statement = self.prepare(sql)?;
         let mut rows = statement.query(rusqlite::params_from_iter(parameters))?;
         while let Some(row) = rows.next()? {
+            self.work.rows.fetch_add(1, Ordering::Relaxed);
             each(&Row(row))?;
         }
         Ok(())
@@ -217,9 +311,11 @@ impl Tx<'_> {
         parameters: &[Value<'_>],
         map: impl Fn(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        let mut statement = self.0.prepare_cached(sql)?;
+        let mut statement = self.prepare(sql)?;
         let mut rows = statement.query(rusqlite::params_from_iter(parameters))?;
-        rows.next()?.map(|row| map(&Row(row))).transpose()
+        let Some(row) = rows.next()? else { return Ok(None) };
+        self.work.rows.fetch_add(1, Ordering::Relaxed);
+        map(&Row(row)).map(Some)
     }
 
     /// Gives the number of rows that were changed.
@@ -227,6 +323,6 @@ impl Tx<'_> {
     /// # Errors
     /// What the engine reports.
     pub fn execute(&mut self, sql: &str, parameters: &[Value<'_>]) -> Result<usize, StoreError> {
-        Ok(self.0.prepare_cached(sql)?.execute(rusqlite::params_from_iter(parameters))?)
+        Ok(self.prepare(sql)?.execute(rusqlite::params_from_iter(parameters))?)
     }
 }

@@ -132,6 +132,35 @@ pub fn find(tx: &mut Tx<'_>, id: UserId) -> Result<Option<User>, StoreError> {
     tx.query_one(select!("WHERE u.id = ?1"), &[id.as_bytes().into()], user)
 }
 
+/// Runs `each` for every sealed secret of an authenticator app.
+///
+/// # Errors
+/// What `each` fails with, or what the engine reports.
+pub fn for_each_sealed(
+    tx: &mut Tx<'_>,
+    mut each: impl FnMut(UserId, Vec<u8>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let sql = "SELECT id, totp_secret FROM users WHERE totp_secret IS NOT NULL";
+    tx.for_each(sql, &[], |row| {
+        each(UserId::from_bytes(row.bytes(0)?), row.maybe_blob(1)?.unwrap_or_default())
+    })
+}
+
+/// The member, if it is one of an account and environment.
+///
+/// # Errors
+/// What the engine reports.
+pub fn find_in(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    environment: Environment,
+    id: UserId,
+) -> Result<Option<User>, StoreError> {
+    let sql = select!("WHERE u.id = ?1 AND a.id = ?2 AND u.environment = ?3");
+    let parameters = [id.as_bytes().into(), account.as_bytes().into(), environment.as_str().into()];
+    tx.query_one(sql, &parameters, user)
+}
+
 /// All members with an address, in whatever account; letter case does not matter.
 ///
 /// # Errors

@@ -137,26 +137,35 @@ pub fn insert(tx: &mut Tx<'_>, event: &Event) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// # Errors
-/// What the engine reports.
-pub fn find(tx: &mut Tx<'_>, id: EventId) -> Result<Option<Event>, StoreError> {
-    tx.query_one(select!("WHERE e.id = ?1"), &[id.as_bytes().into()], event)
-}
-
-/// Webhooks with events that may be tried now, those that waited longest first.
+/// The event, if it is one of a webhook.
 ///
 /// # Errors
 /// What the engine reports.
-pub fn due(tx: &mut Tx<'_>, now: UnixMillis, most: u32) -> Result<Vec<Webhook>, StoreError> {
+pub fn find(tx: &mut Tx<'_>, webhook: WebhookId, id: EventId) -> Result<Option<Event>, StoreError> {
+    let sql = select!("WHERE e.id = ?1 AND w.id = ?2");
+    tx.query_one(sql, &[id.as_bytes().into(), webhook.as_bytes().into()], event)
+}
+
+/// Webhooks with events that may be tried now, those that waited longest first. What is to be tried
+/// later than `latest` was put down by a clock that was set back since, and may be tried now as well.
+///
+/// # Errors
+/// What the engine reports.
+pub fn due(
+    tx: &mut Tx<'_>,
+    now: UnixMillis,
+    latest: UnixMillis,
+    most: u32,
+) -> Result<Vec<Webhook>, StoreError> {
     tx.query(
         concat!(
             "SELECT ",
             webhooks::columns!(),
             " FROM webhooks w JOIN accounts a ON a.number = w.account
-             WHERE w.waiting > 0 AND w.is_active = 1 AND w.next_at <= ?1
-             ORDER BY w.next_at LIMIT ?2"
+             WHERE w.waiting > 0 AND w.is_active = 1 AND (w.next_at <= ?1 OR w.next_at > ?2)
+             ORDER BY w.next_at LIMIT ?3"
         ),
-        &[now.into(), most.into()],
+        &[now.into(), latest.into(), most.into()],
         webhooks::webhook,
     )
 }

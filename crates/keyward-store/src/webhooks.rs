@@ -172,6 +172,22 @@ pub fn find(tx: &mut Tx<'_>, id: WebhookId) -> Result<Option<Webhook>, StoreErro
     tx.query_one(select!("WHERE w.id = ?1"), &[id.as_bytes().into()], webhook)
 }
 
+/// The webhook, if it is of an account, and of an environment where one is named.
+///
+/// # Errors
+/// What the engine reports.
+pub fn find_in(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    environment: Option<Environment>,
+    id: WebhookId,
+) -> Result<Option<Webhook>, StoreError> {
+    let sql = select!("WHERE w.id = ?1 AND a.id = ?2 AND (?3 IS NULL OR w.environment = ?3)");
+    let environment = environment.map(Environment::as_str);
+    let parameters = [id.as_bytes().into(), account.as_bytes().into(), environment.into()];
+    tx.query_one(sql, &parameters, webhook)
+}
+
 /// Removes a webhook with its events; gives false if there is none.
 ///
 /// # Errors
@@ -191,6 +207,15 @@ pub fn count(tx: &mut Tx<'_>, account: AccountId) -> Result<u64, StoreError> {
     Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
 }
 
+/// Events that wait for all webhooks of all accounts together.
+///
+/// # Errors
+/// What the engine reports.
+pub fn waiting_in_all(tx: &mut Tx<'_>) -> Result<u64, StoreError> {
+    let sum = tx.query_one("SELECT sum(waiting) FROM webhooks", &[], |row| row.maybe_int(0))?;
+    Ok(sum.flatten().and_then(|sum| u64::try_from(sum).ok()).unwrap_or(0))
+}
+
 /// The webhooks of an account and environment that are switched on, oldest first.
 ///
 /// # Errors
@@ -199,6 +224,19 @@ pub fn active(tx: &mut Tx<'_>, scope: &Scope) -> Result<Vec<Webhook>, StoreError
     let sql =
         select!("WHERE a.id = ?1 AND w.environment = ?2 AND w.is_active = 1 ORDER BY w.number");
     tx.query(sql, &[scope.account.as_bytes().into(), scope.environment.as_str().into()], webhook)
+}
+
+/// Runs `each` for every sealed signing secret that is in force.
+///
+/// # Errors
+/// What `each` fails with, or what the engine reports.
+pub fn for_each_sealed(
+    tx: &mut Tx<'_>,
+    mut each: impl FnMut(WebhookId, Vec<u8>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    tx.for_each("SELECT id, secret FROM webhooks", &[], |row| {
+        each(WebhookId::from_bytes(row.bytes(0)?), row.maybe_blob(1)?.unwrap_or_default())
+    })
 }
 
 /// The webhooks of an account that failures switched off, oldest first.

@@ -88,6 +88,7 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
         }
         self.observer.answered(&Answered {
             request_id: exchange.request_id,
+            trace: exchange.trace,
             at: exchange.at,
             method: Some(&exchange.method),
             route: Some(&exchange.route),
@@ -127,6 +128,7 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
         answer.extend_from_slice(&body);
         self.observer.answered(&Answered {
             request_id,
+            trace: None,
             at,
             method: None,
             route: None,

@@ -10,6 +10,7 @@ use keyward_core::time::UnixMillis;
 use serde::Serialize;
 
 use crate::code::Code;
+use crate::json;
 use crate::request_id::RequestId;
 
 /// Sentences by field: `{"phone_number": ["Phone number is required"]}`.
@@ -65,10 +66,9 @@ pub fn success<T: Serialize>(
     at: UnixMillis,
     data: &T,
 ) -> Result<Bytes, serde_json::Error> {
-    // A vector, for it is the fastest thing to write JSON to.
     let mut body = Vec::with_capacity(1536);
     body.extend_from_slice(b"{\"success\":true,\"data\":");
-    serde_json::to_writer(&mut body, data)?;
+    json::write(&mut body, data)?;
     body.extend_from_slice(b",\"error\":null,\"meta\":{\"request_id\":\"");
     body.extend_from_slice(id.as_bytes());
     body.extend_from_slice(b"\",\"timestamp\":\"");

@@ -33,6 +33,7 @@ use crate::code::Code;
 use crate::error::ApiError;
 use crate::headers::{X_API_KEY, X_PROFILE_ID};
 use crate::request_id::RequestId;
+use crate::trace::TraceParent;
 
 /// Time and chance, which the layer does not have by itself.
 pub trait Surroundings: Send + Sync + 'static {
@@ -73,6 +74,8 @@ pub trait Observer<R>: Send + Sync + 'static {
 /// One answered request.
 pub struct Answered<'a, R> {
     pub request_id: RequestId,
+    /// The trace that the caller says it belongs to.
+    pub trace: Option<TraceParent>,
     pub at: Moment,
     /// There is none where the request could not be read.
     pub method: Option<&'a Method>,
@@ -98,7 +101,8 @@ pub struct Answered<'a, R> {
     pub is_over_plain_http: bool,
 }
 
-/// The connection that a request came over; the server puts it into each request.
+/// The connection that a request came over; the server tells it of the connection ([`Auth::for_peer`]) or
+/// puts it into each request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     /// The address at the other end.
@@ -111,10 +115,45 @@ pub struct Peer {
 pub struct Passage<R> {
     pub request_id: RequestId,
     pub at: Moment,
+    /// The connection, where it is known.
+    pub peer: Option<Peer>,
     pub client: IpAddr,
     pub route: R,
     /// There is none on an open route only.
     pub caller: Option<Caller>,
+}
+
+/// What stands behind a door. Any tower service does, and finds the [`Passage`] among the extensions of
+/// its requests; one that takes it by hand spares every request the map that holds them.
+pub trait Inner<B, R> {
+    type Body;
+    type Error: Into<ApiError>;
+    type Future: Future<Output = Result<Response<Self::Body>, Self::Error>>;
+
+    /// As [`Service::poll_ready`].
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>>;
+    /// Answers a request that the door let in.
+    fn admit(&mut self, request: Request<B>, passage: Passage<R>) -> Self::Future;
+}
+
+impl<I, B, R, T> Inner<B, R> for I
+where
+    I: Service<Request<B>, Response = Response<T>>,
+    I::Error: Into<ApiError>,
+    R: Clone + Send + Sync + 'static,
+{
+    type Body = T;
+    type Error = I::Error;
+    type Future = I::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::poll_ready(self, cx)
+    }
+
+    fn admit(&mut self, mut request: Request<B>, passage: Passage<R>) -> Self::Future {
+        request.extensions_mut().insert(passage);
+        self.call(request)
+    }
 }
 
 /// Everything that a door needs.
@@ -148,7 +187,7 @@ impl<I, S, T, O> Layer<I> for AuthLayer<S, T, O> {
     type Service = Auth<I, S, T, O>;
 
     fn layer(&self, inner: I) -> Self::Service {
-        Auth { inner, unready: None, door: Arc::clone(&self.0) }
+        Auth { inner, unready: None, peer: None, door: Arc::clone(&self.0) }
     }
 }
 
@@ -157,24 +196,34 @@ pub struct Auth<I, S, T, O> {
     inner: I,
     /// Why the inner service could not be made ready: the answer to the next request.
     unready: Option<ApiError>,
+    peer: Option<Peer>,
     door: Arc<Door<S, T, O>>,
 }
 
 impl<I: Clone, S, T, O> Clone for Auth<I, S, T, O> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), unready: None, door: Arc::clone(&self.door) }
+        let Self { inner, unready: _, peer, door } = self;
+        Self { inner: inner.clone(), unready: None, peer: *peer, door: Arc::clone(door) }
     }
 }
 
-impl<I, S, T, O, B, R> Service<Request<B>> for Auth<I, S, T, O>
+impl<I, S, T, O> Auth<I, S, T, O> {
+    /// The service for one connection, whose requests then need not carry a [`Peer`] each.
+    #[must_use]
+    pub fn for_peer(mut self, peer: Peer) -> Self {
+        self.peer = Some(peer);
+        self
+    }
+}
+
+impl<I, S, T, O, B> Service<Request<B>> for Auth<I, S, T, O>
 where
-    I: Service<Request<B>, Response = Response<R>>,
-    I::Error: Into<ApiError>,
+    I: Inner<B, T::Route>,
     S: Surroundings,
     T: Routes,
     O: Observer<T::Route>,
 {
-    type Response = Response<Either<Full<Bytes>, R>>;
+    type Response = Response<Either<Full<Bytes>, I::Body>>;
     type Error = std::convert::Infallible;
     type Future = AuthFuture<I::Future, S, T, O>;
 
@@ -189,7 +238,7 @@ where
         let mut random = [0; 20];
         door.surroundings.fill_random(&mut random);
         let (access, route) = door.routes.find(request.method(), request.uri().path());
-        let peer = request.extensions().get::<Peer>();
+        let peer = self.peer.or_else(|| request.extensions().get().copied());
         let headers = request.headers();
         let address = peer.map_or([0, 0, 0, 0].into(), |peer| peer.address.ip());
         let client = client_address(address, headers, &door.trusted_proxies);
@@ -197,6 +246,7 @@ where
         let is_guarded = access != Access::Open;
         let mut exchange = Exchange {
             request_id: RequestId::from_random(&random),
+            trace: TraceParent::of(headers),
             at,
             started,
             method: request.method().clone(),
@@ -207,7 +257,7 @@ where
             is_from_browser: is_guarded && headers.contains_key(ORIGIN),
             is_over_plain_http: is_guarded
                 && peer.is_some_and(|peer| {
-                    is_over_plain_http(peer, headers, &door.trusted_proxies, client)
+                    is_over_plain_http(&peer, headers, &door.trusted_proxies, client)
                 }),
             class: RateClass::Standard,
             caller: None,
@@ -227,16 +277,17 @@ where
             None => {
                 // Nobody behind the door needs the key, so nobody behind it can show it.
                 request.headers_mut().remove(X_API_KEY);
-                request.extensions_mut().insert(Passage {
+                let passage = Passage {
                     request_id: exchange.request_id,
                     at,
+                    peer,
                     client: exchange.client,
                     route: exchange.route.clone(),
                     caller: exchange.caller,
-                });
+                };
                 // Why twice: a service may panic before it has made its future.
                 let inner = &mut self.inner;
-                match catch_unwind(AssertUnwindSafe(|| inner.call(request))) {
+                match catch_unwind(AssertUnwindSafe(|| inner.admit(request, passage))) {
                     Ok(inner) => State::Inner { inner: AssertUnwindSafe(inner).catch_unwind() },
                     Err(panic) => State::Failed { error: Some(panicked(&*panic)) },
                 }
@@ -272,6 +323,7 @@ impl ClientName {
 /// What the door knows of one request until it is answered.
 pub(crate) struct Exchange<R> {
     pub(crate) request_id: RequestId,
+    pub(crate) trace: Option<TraceParent>,
     pub(crate) at: Moment,
     pub(crate) started: u64,
     pub(crate) method: Method,

@@ -13,12 +13,15 @@ pub mod code;
 pub mod envelope;
 pub mod error;
 pub mod headers;
+mod json;
 pub mod layer;
 pub mod request_id;
+pub mod trace;
 
 pub use code::Code;
 pub use error::ApiError;
 pub use layer::{
-    Access, Answered, Auth, AuthLayer, Door, Observer, Passage, Peer, Routes, Surroundings,
+    Access, Answered, Auth, AuthLayer, Door, Inner, Observer, Passage, Peer, Routes, Surroundings,
 };
 pub use request_id::RequestId;
+pub use trace::{TraceId, TraceParent};

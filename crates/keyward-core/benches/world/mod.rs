@@ -42,13 +42,38 @@ pub(crate) fn text_of(bytes: [u8; 16]) -> [u8; 36] {
     key.reveal().as_bytes().try_into().expect("a key has 36 characters")
 }
 
+const AT: UnixMillis = UnixMillis(1_704_000_000_000);
+
+fn id_of(number: u64) -> [u8; 16] {
+    (u128::from(number) + 1).to_be_bytes()
+}
+
+/// A key that is good.
+pub(crate) fn record_of(number: u64, text: &[u8; 36]) -> KeyRecord {
+    let key = ApiKey::parse(text).expect("it was made here");
+    KeyRecord {
+        id: KeyId::from_bytes(id_of(number)),
+        account: AccountId::from_bytes(id_of(number % ACCOUNTS)),
+        digest: key.digest(),
+        hint: KeyHint::UNKNOWN,
+        name: String::from("key"),
+        environment: Environment::Production,
+        permissions: PermissionSet::FULL,
+        networks: vec![],
+        created: Mark { at: AT, by: String::new() },
+        expires_at: None,
+        disabled: None,
+        revoked: None,
+        rotated: None,
+        last_used: None,
+    }
+}
+
 pub(crate) fn verifier_of(texts: &[[u8; 36]]) -> Verifier {
     let index = KeyIndex::with_capacity(texts.len());
-    let id = |number: u64| (u128::from(number) + 1).to_be_bytes();
-    let at = UnixMillis(1_704_000_000_000);
     for number in 0..ACCOUNTS {
         let account = Account {
-            id: AccountId::from_bytes(id(number)),
+            id: AccountId::from_bytes(id_of(number)),
             kind: AccountKind::User,
             organization: None,
             name: format!("account {number}"),
@@ -57,29 +82,12 @@ pub(crate) fn verifier_of(texts: &[[u8; 36]]) -> Verifier {
             description: None,
             state: AccountState::Active,
             limits: OwnLimits::default(),
-            created_at: at,
+            created_at: AT,
         };
         index.put_account(&account).expect("there is room");
     }
     for (number, text) in texts.iter().enumerate() {
-        let key = ApiKey::parse(text).expect("it was made here");
-        let record = KeyRecord {
-            id: KeyId::from_bytes(id(number as u64)),
-            account: AccountId::from_bytes(id(number as u64 % ACCOUNTS)),
-            digest: key.digest(),
-            hint: KeyHint::UNKNOWN,
-            name: String::from("key"),
-            environment: Environment::Production,
-            permissions: PermissionSet::FULL,
-            networks: vec![],
-            created: Mark { at, by: String::new() },
-            expires_at: None,
-            disabled: None,
-            revoked: None,
-            rotated: None,
-            last_used: None,
-        };
-        index.put_key(&record).expect("there is room");
+        index.put_key(&record_of(number as u64, text)).expect("there is room");
     }
     let limit = 1_000_000;
     let limits = Limits { standard: limit, sensitive: limit, webhook_test: limit };

@@ -1,6 +1,9 @@
 //! Work on its way to the engine's threads.
 
+pub(crate) mod health;
+mod readers;
 pub(crate) mod sqlite;
+mod writer;
 
 use tokio::sync::oneshot;
 

@@ -2,39 +2,38 @@
 //!
 //! The writer takes whatever waits, runs each job in a savepoint of one transaction, commits once,
 //! and only then answers them all. A job that fails is undone alone; a commit that fails undoes and
-//! fails them all. After a failure the next batch starts anew, so when a full disk has room again
-//! nothing has to be restarted.
+//! fails them all. When a full disk has room again nothing has to be restarted (`writer`).
 //!
 //! Bound: 1,024 jobs wait for the writer and as many for the readers, further ones are refused as
 //! busy; a commit holds 256 jobs at most.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::fs::File;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Done, ReadJob, WriteJob};
+use super::health::Health;
+use super::readers::Readers;
+use super::writer::{Writer, connect_to_write};
+use super::{ReadJob, WriteJob};
 use crate::error::StoreError;
 use crate::files::open_private;
+use crate::meter::{Asked, Jobs, Meter};
 use crate::migrate;
-use crate::tx::Tx;
+use crate::tx::Work;
 
 /// The file in the data folder.
-pub(crate) const DATABASE: &str = "keyward.db";
+pub const DATABASE: &str = "keyward.db";
 
 const WAITING_JOBS: usize = 1024;
-const JOBS_PER_COMMIT: usize = 256;
-const STATEMENTS_KEPT: usize = 64;
+const STATEMENTS_KEPT: usize = 256;
 /// How long to wait for another program that writes: an import of a million keys takes half as long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The most that the writer keeps of the file in memory: enough for the index of a few million
-/// digests, which an import reaches into at random.
-const WRITER_CACHE_KIB: i64 = 128 * 1024;
 
 /// Bounds of a store.
 #[derive(Clone, Copy, Debug)]
@@ -42,78 +41,137 @@ pub struct Options {
     pub readers: usize,
     /// The largest size of the database in pages of 4 KiB, if it is to have one.
     pub most_pages: Option<u32>,
+    /// It stays open for long, and copies the log into the database as it grows. One in each folder.
+    pub stays: bool,
+    /// Whether an older database is copied before it is brought up to date.
+    pub keeps_copy: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { readers: 2, most_pages: None }
+        Self { readers: 2, most_pages: None, stays: false, keeps_copy: true }
     }
 }
 
 pub(crate) struct Engine {
-    writer: Option<SyncSender<WriteJob>>,
-    readers: Option<SyncSender<ReadJob>>,
-    threads: Vec<JoinHandle<()>>,
+    writer: Option<SyncSender<Queued<WriteJob>>>,
+    readers: Option<SyncSender<Queued<ReadJob>>>,
+    reading: Vec<JoinHandle<()>>,
+    writing: Option<JoinHandle<()>>,
+    health: Arc<Health>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) work: Arc<Work>,
+}
+
+/// A job and when it was asked for.
+pub(super) struct Queued<J> {
+    pub(super) job: J,
+    pub(super) asked: Asked,
 }
 
 impl Engine {
     pub(crate) fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
-        // Why: SQLite does not wait where another program switches a new file to its write-ahead log.
-        let opening = path.with_extension("opening");
-        let fault = |error| StoreError::of_file(&opening, &error);
-        let turn = open_private(&opening).map_err(fault)?;
-        turn.lock().map_err(fault)?;
+        let turn = turn_to_open(path)?;
         // Made here first, so that it is never readable for others; the log beside it follows suit.
         open_private(path).map_err(|error| StoreError::of_file(path, &error))?;
-        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-        migrate::run(&mut connection, path, migrate::MIGRATIONS)?;
+        let mut connection = connect_to_write(path, None)?;
+        migrate::run(&mut connection, path, migrate::MIGRATIONS, options.keeps_copy)?;
         drop(turn);
         if let Some(pages) = options.most_pages {
             connection.pragma_update(None, "max_page_count", pages)?;
         }
-        let mut threads = Vec::with_capacity(options.readers + 1);
-        let (writer, waiting) = sync_channel(WAITING_JOBS);
-        threads.push(spawn("store-writer", move || write_jobs(&waiting, connection))?);
-        let (readers, waiting) = sync_channel(WAITING_JOBS);
+        let readers = Arc::new(Readers::open(path.to_owned(), options.readers)?);
+        let (health, meter) = (Arc::<Health>::default(), Arc::<Meter>::default());
+        let work = Arc::<Work>::default();
+        let writer = Writer {
+            path: path.to_owned(),
+            most_pages: options.most_pages,
+            stays: options.stays,
+            connection: Some(connection),
+            readers: Arc::clone(&readers),
+            health: Arc::clone(&health),
+            meter: Arc::clone(&meter),
+            work: Arc::clone(&work),
+            trouble: None,
+            is_copy_in_doubt: false,
+        };
+        let (to_writer, waiting) = sync_channel(WAITING_JOBS);
+        let writing = Some(spawn("store-writer", move || writer.run(&waiting))?);
+        let (to_readers, waiting) = sync_channel(WAITING_JOBS);
         let waiting = Arc::new(Mutex::new(waiting));
-        for _ in 0..options.readers.max(1) {
-            let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            let waiting = Arc::clone(&waiting);
-            threads.push(spawn("store-reader", move || read_jobs(&waiting, &connection))?);
+        let mut reading = Vec::with_capacity(readers.len());
+        for number in 0..readers.len() {
+            let (readers, waiting) = (Arc::clone(&readers), Arc::clone(&waiting));
+            let (meter, work) = (Arc::clone(&meter), Arc::clone(&work));
+            let read = move || readers.run(number, &waiting, &meter.reads, &work);
+            reading.push(spawn("store-reader", read)?);
         }
-        Ok(Self { writer: Some(writer), readers: Some(readers), threads })
+        Ok(Self {
+            writer: Some(to_writer),
+            readers: Some(to_readers),
+            reading,
+            writing,
+            health,
+            meter,
+            work,
+        })
     }
 
     pub(crate) fn write(&self, job: WriteJob) -> Result<(), StoreError> {
-        send(self.writer.as_ref(), job)
+        // Whoever waits behind a disk that does not answer cannot be told how it ends.
+        if self.health.is_slow() {
+            self.meter.writes.enter();
+            self.meter.writes.refuse();
+            return Err(StoreError::Slow);
+        }
+        send(self.writer.as_ref(), job, &self.meter.writes)
     }
 
     pub(crate) fn read(&self, job: ReadJob) -> Result<(), StoreError> {
-        send(self.readers.as_ref(), job)
+        send(self.readers.as_ref(), job, &self.meter.reads)
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 }
 
+/// Held while a database is opened, or another is put in its place.
+///
+/// Why: SQLite does not wait where another program switches a new file to its write-ahead log.
+pub(crate) fn turn_to_open(path: &Path) -> Result<File, StoreError> {
+    let opening = path.with_extension("opening");
+    let fault = |error| StoreError::of_file(&opening, &error);
+    let turn = open_private(&opening).map_err(fault)?;
+    turn.lock().map_err(fault)?;
+    Ok(turn)
+}
+
 impl Drop for Engine {
-    /// Lets the threads finish what waits.
+    /// Lets the threads finish what waits, the writer last: whoever closes last copies the log.
     fn drop(&mut self) {
-        self.writer = None;
         self.readers = None;
-        for thread in self.threads.drain(..) {
+        for thread in self.reading.drain(..) {
             // A thread that panicked has nothing left to finish.
+            let _ = thread.join();
+        }
+        self.writer = None;
+        if let Some(thread) = self.writing.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn send<J>(queue: Option<&SyncSender<J>>, job: J) -> Result<(), StoreError> {
+fn send<J>(queue: Option<&SyncSender<Queued<J>>>, job: J, jobs: &Jobs) -> Result<(), StoreError> {
     let queue = queue.ok_or_else(StoreError::stopped)?;
-    queue.try_send(job).map_err(|error| match error {
-        TrySendError::Full(_) => StoreError::Busy,
-        TrySendError::Disconnected(_) => StoreError::stopped(),
+    // Why first: the thread that takes it may be faster than this one.
+    jobs.enter();
+    queue.try_send(Queued { job, asked: Asked::now() }).map_err(|error| {
+        jobs.refuse();
+        match error {
+            TrySendError::Full(_) => StoreError::Busy,
+            TrySendError::Disconnected(_) => StoreError::stopped(),
+        }
     })
 }
 
@@ -122,91 +180,19 @@ fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>
     thread.map_err(|error| StoreError::Engine(error.to_string()))
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+pub(crate) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // Why: otherwise a statement is read and planned again whenever other values are bound to it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "trusted_schema", "OFF")?;
     Ok(connection)
 }
 
-fn read_jobs(waiting: &Mutex<Receiver<ReadJob>>, connection: &Connection) {
-    loop {
-        let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
-        match connection.execute_batch("BEGIN DEFERRED") {
-            Ok(()) => {
-                // The job answers by itself; one that panics drops its answer, which tells as much.
-                let _ = catch_unwind(AssertUnwindSafe(|| job(Ok(&mut Tx(connection)))));
-                end(connection);
-            }
-            Err(error) => job(Err(error.into())),
-        }
-    }
-}
-
-fn write_jobs(waiting: &Receiver<WriteJob>, connection: Connection) {
-    while let Ok(first) = waiting.recv() {
-        let more = std::iter::from_fn(|| waiting.try_recv().ok());
-        commit(&connection, std::iter::once(first).chain(more).take(JOBS_PER_COMMIT));
-    }
-    // Best effort: a log that stays is read at the next start.
-    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
-}
-
-/// Runs jobs in one transaction and answers them after its commit.
-fn commit(connection: &Connection, jobs: impl Iterator<Item = WriteJob>) {
-    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-        let error = StoreError::from(error);
-        for job in jobs {
-            let done = job(Err(error.clone()));
-            (done.answer)(Ok(()));
-        }
-        return;
-    }
-    let mut answers = Vec::new();
-    let mut fault = None;
-    for job in jobs {
-        answers.extend(run(connection, job, &mut fault));
-    }
-    let committed = match fault {
-        None => connection.execute_batch("COMMIT").map_err(StoreError::from),
-        Some(error) => Err(error),
-    };
-    end(connection);
-    for answer in answers {
-        answer(committed.clone());
-    }
-}
-
-type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-
-/// Runs one job in a savepoint. `fault` is set when the whole transaction is lost.
-fn run(connection: &Connection, job: WriteJob, fault: &mut Option<StoreError>) -> Option<Answer> {
-    if fault.is_none()
-        && let Err(error) = connection.execute_batch("SAVEPOINT job")
-    {
-        *fault = Some(error.into());
-    }
-    if let Some(error) = fault {
-        return Some(job(Err(error.clone())).answer);
-    }
-    let done = catch_unwind(AssertUnwindSafe(|| job(Ok(&mut Tx(connection)))));
-    let is_ok = done.as_ref().is_ok_and(|Done { is_ok, .. }| *is_ok);
-    let end = if is_ok { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-    // Why: a full disk makes SQLite undo all of the transaction by itself. Then nothing of the
-    // other jobs is left either, and they must not be told that all is well.
-    if let Err(error) = connection.execute_batch(end) {
-        *fault = Some(error.into());
-    } else if connection.is_autocommit() {
-        *fault = Some(StoreError::Full);
-    }
-    done.ok().map(|done| done.answer)
-}
-
 /// Leaves no transaction behind, whatever happened.
-fn end(connection: &Connection) {
+pub(super) fn end(connection: &Connection) {
     if !connection.is_autocommit() {
         // If this fails too, the next BEGIN says why.
         let _ = connection.execute_batch("ROLLBACK");

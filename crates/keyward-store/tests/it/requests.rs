@@ -58,7 +58,7 @@ fn times(rows: &[RequestRow]) -> Vec<i64> {
 #[test]
 fn a_request_comes_out_as_it_went_in() {
     let world = world(12);
-    let find = |id: &'static str| world.read(move |tx| requests::find(tx, id));
+    let find = |id: &'static str| world.read(move |tx| requests::find(tx, account(1).id, id));
     let found = find("req_00000000000000000010").expect("it is there");
     let expected = RequestRow {
         number: 11,

@@ -56,6 +56,47 @@ async fn a_job_that_fails_or_panics_is_undone_alone() {
             .iter()
             .all(|contact| contact.phone_number[5..].parse::<u32>().expect("digits") % 3 == 0)
     );
+    // Nor is there anything of them in the index of numbers, which is written when all are through.
+    for number in 0..60 {
+        let search = Some(contact(number).format_e164);
+        let filter = contacts::ContactFilter { search, channel: None };
+        let page =
+            world.store.read(move |tx| contacts::page(tx, &crate::world::SCOPE, &filter, 0, 100));
+        let (found, total) = page.await.expect("reading works");
+        assert_eq!((found.len(), total), if number % 3 == 0 { (1, 1) } else { (0, 0) });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_that_come_and_go_within_one_commit_leave_an_index_that_is_whole() {
+    let world = tokio::task::spawn_blocking(World::with_account).await.expect("no panic");
+    let scope = crate::world::SCOPE;
+    // The first one keeps the writer busy until all others wait, so that they share a commit.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let mut writes = JoinSet::new();
+    let store = world.store.clone();
+    writes.spawn(async move {
+        let held = store.write(move |_| wait.recv().map_err(|_| StoreError::Busy));
+        held.await.is_ok()
+    });
+    tokio::task::yield_now().await;
+    for number in 0..90u32 {
+        let store = world.store.clone();
+        writes.spawn(async move {
+            let (added, id) = (contact(number / 3), contact(number / 3).id);
+            let written = store.write(move |tx| match number % 3 {
+                0 => contacts::insert(tx, &added),
+                1 => contacts::remove(tx, &scope, id).map(|_| ()),
+                _ => contacts::remove(tx, &scope, id).and_then(|_| contacts::insert(tx, &added)),
+            });
+            written.await.is_ok()
+        });
+    }
+    go.send(()).expect("it waits");
+    writes.join_all().await;
+    let check = "INSERT INTO contact_numbers (contact_numbers, rank) VALUES ('integrity-check', 1)";
+    let checked = world.store.write(move |tx| tx.execute(check, &[]).map(|_| ())).await;
+    assert_eq!(checked, Ok(()), "the index holds the numbers that are there and no other");
 }
 
 #[test]

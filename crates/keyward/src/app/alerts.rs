@@ -92,6 +92,8 @@ pub async fn set_rule(
     let (actor, at) = (*actor, app.clock.wall());
     app.store
         .write(move |tx| {
+            let actor = actor.refreshed(tx, at)?;
+            actor.check_in_charge_of(account)?;
             if accounts::find(tx, account)?.is_none() {
                 return Err(AppError::NotFound(Resource::Account));
             }
@@ -190,7 +192,9 @@ async fn change(
     let (actor, at) = (*actor, app.clock.wall());
     app.store
         .write(move |tx| {
-            let alert = alerts::find(tx, id)?.filter(|alert| alert.account == account);
+            let actor = actor.refreshed(tx, at)?;
+            actor.check_in_charge_of(account)?;
+            let alert = alerts::find(tx, account, id)?;
             let alert = alert.ok_or(AppError::NotFound(Resource::Alert))?;
             if alert.ended_at.is_some() {
                 return Err(AppError::Forbidden(String::from("the alert is over already")));

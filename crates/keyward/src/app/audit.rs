@@ -105,14 +105,17 @@ fn cells(entry: &Entry) -> [String; 10] {
     ]
 }
 
+/// What a formula begins with.
+const FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+
 /// A line of an export as CSV.
 ///
 /// A cell that a spreadsheet would take for a formula begins with an apostrophe: names are chosen by
-/// people who may not be friends.
+/// people who may not be friends. Some take the wide forms of East Asia for the same.
 #[must_use]
 pub fn csv_row(entry: &Entry) -> String {
     let cell = |text: &String| {
-        let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        let is_formula = text.starts_with(FORMULA);
         let text = if is_formula { format!("'{text}") } else { text.clone() };
         format!("\"{}\"", text.replace('"', "\"\""))
     };
@@ -155,36 +158,55 @@ pub enum Verified {
     CutOff { after: i64, of: i64 },
 }
 
+impl Verified {
+    /// What is wrong with the log, in words; nothing if it holds.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        match self {
+            Self::Holds { .. } => None,
+            Self::Changed(number) => Some(format!("row {number} of the audit log was changed")),
+            Self::Missing(number) => Some(format!("row {number} of the audit log is missing")),
+            Self::CutOff { after, of } => {
+                Some(format!("the audit log ends after row {after}; there were {of}"))
+            }
+        }
+    }
+}
+
 /// Checks every link of the chain; `expected` is the head of an earlier check, which the chain must
 /// still pass through.
 ///
 /// # Errors
 /// If the store does not answer.
 pub async fn verify(app: &App, expected: Option<LinkHash>) -> Result<Verified, AppError> {
-    app.store
-        .read(move |tx| {
-            let mut checker = Checker::default();
-            let mut broken = None;
-            let mut is_passed = expected.map(|expected| expected == keyward_core::chain::ORIGIN);
-            audit::for_each_link(tx, |entry, previous, hash| {
-                if broken.is_none() {
-                    broken = checker.take(&entry, &previous, &hash).err();
-                    if expected == Some(hash) {
-                        is_passed = Some(true);
-                    }
-                }
-                Ok(())
-            })?;
-            let (n_rows, head) = checker.head();
-            let last = audit::last_number(tx)?;
-            Ok(match broken {
-                Some(Broken::Changed(number)) => Verified::Changed(number),
-                Some(Broken::Missing(number)) => Verified::Missing(number),
-                None if last > n_rows => Verified::CutOff { after: n_rows, of: last },
-                None => Verified::Holds { n_rows, head, passes_expected: is_passed },
-            })
-        })
-        .await
+    app.store.read(move |tx| Ok(verify_in(tx, expected)?)).await
+}
+
+/// The same in a transaction.
+///
+/// # Errors
+/// If the store does not answer.
+pub fn verify_in(tx: &mut Tx<'_>, expected: Option<LinkHash>) -> Result<Verified, StoreError> {
+    let mut checker = Checker::default();
+    let mut broken = None;
+    let mut is_passed = expected.map(|expected| expected == keyward_core::chain::ORIGIN);
+    audit::for_each_link(tx, |entry, previous, hash| {
+        if broken.is_none() {
+            broken = checker.take(&entry, &previous, &hash).err();
+            if expected == Some(hash) {
+                is_passed = Some(true);
+            }
+        }
+        Ok(())
+    })?;
+    let (n_rows, head) = checker.head();
+    let last = audit::last_number(tx)?;
+    Ok(match broken {
+        Some(Broken::Changed(number)) => Verified::Changed(number),
+        Some(Broken::Missing(number)) => Verified::Missing(number),
+        None if last > n_rows => Verified::CutOff { after: n_rows, of: last },
+        None => Verified::Holds { n_rows, head, passes_expected: is_passed },
+    })
 }
 
 #[cfg(test)]
@@ -213,5 +235,9 @@ mod tests {
         );
         assert_eq!(json_value(&entry)["details"]["a"], 1);
         assert_eq!(CSV_HEAD.split(',').count(), cells(&entry).len());
+        for begin in FORMULA {
+            let entry = Entry { label: format!("{begin}1+1"), ..entry.clone() };
+            assert!(csv_row(&entry).contains(&format!("\"'{begin}1+1\"")), "{begin:?}");
+        }
     }
 }

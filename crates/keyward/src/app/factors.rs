@@ -31,7 +31,16 @@ pub struct Offer {
 }
 
 fn purpose(kind: &str, user: &User) -> Vec<u8> {
-    [kind.as_bytes(), user.id.as_bytes()].concat()
+    purpose_of(kind, user.id)
+}
+
+fn purpose_of(kind: &str, user: UserId) -> Vec<u8> {
+    [kind.as_bytes(), user.as_bytes()].concat()
+}
+
+/// What the secret of a member's authenticator app is sealed for.
+pub(crate) fn sealed_for(user: UserId) -> Vec<u8> {
+    purpose_of("totp", user)
 }
 
 fn totp(secret: &[u8], user: &User) -> Result<Totp, AppError> {

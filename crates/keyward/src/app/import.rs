@@ -251,11 +251,10 @@ impl Columns {
             let name = String::from_utf8_lossy(name.trim_ascii()).to_lowercase();
             let name = name.trim_start_matches('\u{feff}');
             let Some(known) = COLUMNS.iter().position(|column| *column == name) else {
-                let sentence = if ApiKey::parse(name.as_bytes()).is_ok() {
+                let sentence = if is_data(name) {
                     String::from("must begin with a line of column names")
                 } else {
-                    let shown: String = name.chars().take(40).collect();
-                    format!("has an unknown column '{shown}'; known are: {}", COLUMNS.join(", "))
+                    format!("has an unknown column '{name}'; known are: {}", COLUMNS.join(", "))
                 };
                 return Err(AppError::invalid("file", sentence));
             };
@@ -384,6 +383,11 @@ fn digest(key: &[u8], sha256: &[u8]) -> Result<(KeyDigest, KeyHint), String> {
     }
 }
 
+/// Too long for a name that we know: it may be a key in the wrong place, and is not repeated.
+const fn is_data(text: &str) -> bool {
+    text.len() >= 30
+}
+
 /// A preset, or permissions separated by spaces, commas or semicolons. Nothing means full.
 fn permissions(text: &str) -> Result<PermissionSet, String> {
     match text {
@@ -392,7 +396,15 @@ fn permissions(text: &str) -> Result<PermissionSet, String> {
         _ => text
             .split([' ', ',', ';', '|'])
             .filter(|part| !part.is_empty())
-            .map(|part| part.parse::<Permission>().map_err(|e| format!("permissions: {e}")))
+            .map(|part| {
+                part.parse::<Permission>().map_err(|error| {
+                    if is_data(part) {
+                        String::from("permissions: what stands there is none")
+                    } else {
+                        format!("permissions: {error}")
+                    }
+                })
+            })
             .collect(),
     }
 }
@@ -411,4 +423,56 @@ fn expiry(text: &str, now: UnixMillis) -> Result<Option<UnixMillis>, String> {
         return Err(String::from("expires_at: is in the past"));
     }
     Ok(Some(at))
+}
+
+/// For the fuzz targets alone.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    use super::{AppError, Fault, KeyDigest, PermissionSet, UnixMillis};
+
+    /// A row that is good.
+    #[derive(Debug)]
+    pub struct Row {
+        pub line: u64,
+        pub digest: KeyDigest,
+        pub name: String,
+        pub account: String,
+        pub permissions: PermissionSet,
+        pub expires_at: Option<UnixMillis>,
+    }
+
+    /// # Errors
+    /// If it is no CSV or lacks a column.
+    pub fn read(file: &[u8], now: UnixMillis) -> Result<(Vec<Row>, Vec<Fault>), AppError> {
+        let super::Checked { rows, accounts, faults } = super::read(file, now, &|_| {})?;
+        let row = |row: super::Row| Row {
+            line: row.line,
+            digest: row.digest,
+            name: row.name,
+            account: accounts[row.account].clone(),
+            permissions: row.permissions,
+            expires_at: row.expires_at,
+        };
+        Ok((rows.into_iter().map(row).collect(), faults))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_the_wrong_column_is_told_and_not_shown() {
+        const KEY: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
+        let read = |file: &str| read(file.as_bytes(), UnixMillis(0), &|_| {});
+        for head in [format!("{KEY}8,a,test\n"), format!("key={KEY},a,test\n")] {
+            let error = read(&head).err().expect("it has no line of names");
+            assert!(format!("{error:?}").contains("must begin with a line of column names"));
+            assert!(!format!("{error} {error:?}").contains(&KEY[..8]));
+        }
+        let file = format!("key,name,environment,permissions\n{KEY},a,test,{KEY}\n");
+        let faults = read(&file).expect("it is CSV").faults;
+        assert_eq!(faults[0].reason, "permissions: what stands there is none");
+    }
 }

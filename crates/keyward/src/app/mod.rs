@@ -7,6 +7,8 @@ pub mod accounts;
 pub mod actor;
 pub mod alerts;
 pub mod audit;
+pub mod backup;
+pub mod bodies;
 pub mod chance;
 pub mod clock;
 pub mod contacts;
@@ -28,6 +30,7 @@ pub mod phone;
 pub mod reach;
 pub mod records;
 pub mod requests;
+pub mod restore;
 pub mod sessions;
 mod story;
 pub mod throttle;
@@ -36,7 +39,8 @@ pub mod usage;
 pub mod vault;
 pub mod webhooks;
 
-use std::sync::Mutex;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
 
 use keyward_core::id::{AccountId, AlertId, ContactId, KeyId, SessionId, UserId, WebhookId};
 use keyward_core::time::{DAY_MILLIS, HOUR_MILLIS, UnixMillis};
@@ -66,6 +70,8 @@ pub struct App {
     #[cfg(feature = "passkeys")]
     pub passkeys: passkeys::Passkeys,
     pub once: once::Once,
+    /// Memory for bodies that are being sent.
+    pub bodies: Arc<bodies::Bodies>,
     pub vault: vault::Vault,
     /// Changes that name an `Idempotency-Key` and are being made.
     pub in_flight: idempotency::InFlight,
@@ -88,6 +94,20 @@ pub struct App {
     pub(crate) new_networks: Mutex<requests::NewNetworks>,
     /// Where people reach the dashboard, for links in mails; `None` if nobody said.
     pub public_url: Option<String>,
+    /// Other machines reach this server over plain HTTP.
+    pub is_open_http: bool,
+}
+
+/// The application as one thread that serves holds it: each request takes and drops references to it, and
+/// threads that counted those in one place would wait for one another.
+pub struct ThreadApp(pub Arc<App>);
+
+impl Deref for ThreadApp {
+    type Target = App;
+
+    fn deref(&self) -> &App {
+        &self.0
+    }
 }
 
 macro_rules! new_ids {
@@ -120,6 +140,7 @@ impl App {
             #[cfg(feature = "passkeys")]
             passkeys: passkeys::Passkeys::default(),
             once: once::Once::default(),
+            bodies: Arc::new(bodies::Bodies::new(settings.max_body_bytes)),
             vault: vault::Vault::new(&settings.data_dir),
             in_flight: idempotency::InFlight::default(),
             idempotency_limit: settings.idempotency_limit.unsigned_abs(),
@@ -136,6 +157,7 @@ impl App {
             records: Records::new(settings.request_records > 0),
             new_networks: Mutex::default(),
             public_url: settings.public_url.clone(),
+            is_open_http: settings.is_open_http(),
         }
     }
 

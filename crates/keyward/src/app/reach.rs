@@ -14,7 +14,7 @@ use keyward_core::digest::KeyDigest;
 use keyward_core::record::LastUse;
 use keyward_core::time::{Moment, UnixMillis};
 use keyward_core::verifier::Verifier;
-use keyward_store::{Store, changes};
+use keyward_store::{Store, StoreError, changes};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
@@ -27,6 +27,8 @@ pub const SOCKET: &str = "control.sock";
 
 /// How long the command line waits for a server that does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for a place among those who read.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Where keys are verified.
 pub enum Reach {
@@ -177,7 +179,21 @@ impl Reach {
     /// Returns when what is in the store is in force.
     pub(crate) async fn put_in_force(&self, store: &Store) -> Result<(), AppError> {
         match self {
-            Self::Here(follower) => follower.catch_up(store).await.map(|_| ()),
+            Self::Here(follower) => loop {
+                match follower.catch_up(store).await {
+                    Ok(_) => return Ok(()),
+                    // Why not given up: the change is made, and whoever is told that it is not would
+                    // make it once more.
+                    Err(AppError::Unavailable(StoreError::Busy)) => {
+                        tokio::time::sleep(BUSY_PAUSE).await;
+                    }
+                    Err(error) => {
+                        return Err(AppError::internal(format!(
+                            "the change is stored, but not in force yet: {error}"
+                        )));
+                    }
+                }
+            },
             Self::Elsewhere { socket } => match ask(socket, &Ask::Follow).await? {
                 None | Some(Answer::Reached(_)) => Ok(()),
                 Some(other) => Err(AppError::internal(format!(
@@ -199,6 +215,20 @@ impl Reach {
                 }
             }
         }
+    }
+}
+
+/// True if a server answers on a data folder, false if there is none.
+///
+/// # Errors
+/// If there is one and it does not answer.
+pub async fn is_answered(data_dir: &Path) -> Result<bool, AppError> {
+    let fault = |error: &str| AppError::internal(error.to_owned());
+    let asking = ask(&data_dir.join(SOCKET), &Ask::Follow).await;
+    match asking.map_err(|_| fault("no answer within 5 s"))? {
+        None => Ok(false),
+        Some(Answer::Reached(_) | Answer::Seen(_)) => Ok(true),
+        Some(Answer::Failed(why)) => Err(fault(&why)),
     }
 }
 

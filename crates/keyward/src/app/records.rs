@@ -18,7 +18,7 @@ use super::requests::Retention;
 use crate::observe::records::Batch;
 
 /// Written in one transaction at most, so that other writers get their turn.
-const ROWS_AT_ONCE: usize = 4096;
+const PORTION: usize = 4096;
 /// It is looked what to forget after so many requests,
 const SWEEP_ROWS: usize = 10_000;
 /// or after so much time,
@@ -59,15 +59,34 @@ impl Pending {
     /// # Errors
     /// If the store cannot write.
     pub async fn write(&mut self, app: &App) -> Result<(), StoreError> {
-        self.write_rows(app).await?;
-        app.records.drain(&mut self.batch);
-        self.batch.empty_into(&mut self.rows);
-        self.write_rows(app).await
+        // What was on its way before comes first.
+        for _ in 0..2 {
+            for _ in 0..self.begin(app) {
+                self.write_portion(app).await?;
+            }
+        }
+        Ok(())
     }
 
-    async fn write_rows(&mut self, app: &App) -> Result<(), StoreError> {
-        while self.n_written < self.rows.len() {
-            let until = self.rows.len().min(self.n_written + ROWS_AT_ONCE);
+    /// Takes over what was answered so far, unless something is on its way; gives the portions that are
+    /// to be written.
+    pub fn begin(&mut self, app: &App) -> usize {
+        if self.n_written == self.rows.len() {
+            self.rows.clear();
+            self.n_written = 0;
+            app.records.drain(&mut self.batch);
+            self.batch.empty_into(&mut self.rows);
+        }
+        (self.rows.len() - self.n_written).div_ceil(PORTION)
+    }
+
+    /// Writes one portion of what is on its way. What cannot be written stays for the next time.
+    ///
+    /// # Errors
+    /// If the store cannot write.
+    pub async fn write_portion(&mut self, app: &App) -> Result<(), StoreError> {
+        let until = self.rows.len().min(self.n_written + PORTION);
+        if self.n_written < until {
             let rows = self.rows[self.n_written..until].to_vec();
             let seen = self.noted.look_at(&rows);
             let sightings = seen.sightings();
@@ -83,8 +102,6 @@ impl Pending {
             tell_of(app, &new, &seen);
             self.noted.remember(seen);
         }
-        self.rows.clear();
-        self.n_written = 0;
         Ok(())
     }
 

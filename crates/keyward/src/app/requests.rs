@@ -110,10 +110,8 @@ pub async fn find(
     let told = app
         .store
         .read(move |tx| {
-            let row = requests::find(tx, &wanted)?.ok_or(AppError::NotFound(Resource::Request))?;
-            if row.account.is_some_and(|account| account != person.account) {
-                return Err(AppError::NotFound(Resource::Request));
-            }
+            let row = requests::find(tx, person.account, &wanted)?;
+            let row = row.ok_or(AppError::NotFound(Resource::Request))?;
             let key = match row.key {
                 Some(id) => keys::find(tx, id)?,
                 None => None,

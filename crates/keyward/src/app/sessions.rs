@@ -1,7 +1,7 @@
 //! Sessions of members: signing in, the second factor, confirming, signing out.
 //!
 //! A session ends 8 hours after it was last seen, 7 days after it began, when its member signs out,
-//! is suspended or removed, or changes the password. Its token is new at sign-in and again after the
+//! is suspended or removed, or changes the password; and when the clock is set back to before it began. Its token is new at sign-in and again after the
 //! second factor. What is dangerous asks for a password or code given in the last ten minutes.
 
 use std::net::IpAddr;
@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use keyward_core::account::Account;
 use keyward_core::id::{SessionId, UserId};
 use keyward_core::role::UserStatus;
+use keyward_core::secret::hide_keys;
 use keyward_core::time::{HOUR_MILLIS, UnixMillis};
 use keyward_store::sessions::{self, Session};
 use keyward_store::users::{self, User};
@@ -50,6 +51,15 @@ pub struct Entered {
     pub user: User,
     pub account: Account,
     pub person: Person,
+}
+
+/// True for a session that is good now: neither over, nor begun by a clock that was set back since, by
+/// which nobody knows how old it is.
+fn is_good(session: &Session, now: UnixMillis) -> bool {
+    !session.is_half
+        && now < session.seen_at + IDLE_MILLIS
+        && now < session.created_at + ABSOLUTE_MILLIS
+        && now + MINUTE_MILLIS >= session.created_at
 }
 
 impl Entered {
@@ -94,6 +104,15 @@ pub async fn sign_in(
             for member in &members {
                 let actor = user_target(member.id);
                 is_known |= audit_rows::has_done(tx, &actor, STARTED, &address)?;
+            }
+            if members.is_empty() {
+                // Nobody's trail is looked at as well, so that an unknown address is the same work.
+                audit_rows::has_done(
+                    tx,
+                    "user 00000000-0000-0000-0000-000000000000",
+                    STARTED,
+                    &address,
+                )?;
             }
             Ok::<_, AppError>((members, is_known))
         })
@@ -157,7 +176,11 @@ pub(super) fn new_session(
         confirmed_at: at,
         is_half,
         address: visitor.address.to_string(),
-        agent: visitor.agent.chars().filter(|c| !c.is_control()).take(AGENT_CHARACTERS).collect(),
+        agent: hide_keys(&visitor.agent)
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(AGENT_CHARACTERS)
+            .collect(),
     }
 }
 
@@ -204,7 +227,9 @@ pub async fn take_code(
         .store
         .read(move |tx| {
             let session = sessions::find(tx, &digest)?;
-            let is_open = |s: &Session| s.is_half && now < s.created_at + HALF_MILLIS;
+            let is_open = |s: &Session| {
+                s.is_half && now < s.created_at + HALF_MILLIS && now + MINUTE_MILLIS >= s.created_at
+            };
             let Some(session) = session.filter(is_open) else { return Ok(None) };
             Ok::<_, AppError>(users::find(tx, session.user)?)
         })
@@ -237,11 +262,8 @@ pub async fn enter(app: &App, token: &str, address: IpAddr) -> Result<Option<Ent
         .store
         .read(move |tx| {
             let Some(session) = sessions::find(tx, &digest)? else { return Ok(None) };
-            let is_over = session.is_half
-                || now >= session.seen_at + IDLE_MILLIS
-                || now >= session.created_at + ABSOLUTE_MILLIS;
             let Some(user) = users::find(tx, session.user)? else { return Ok(None) };
-            if is_over || user.status != UserStatus::Active {
+            if !is_good(&session, now) || user.status != UserStatus::Active {
                 return Ok(None);
             }
             let account = accounts::find(tx, user.account)?;
@@ -249,9 +271,11 @@ pub async fn enter(app: &App, token: &str, address: IpAddr) -> Result<Option<Ent
         })
         .await?;
     let Some((session, user, account)) = found else { return Ok(None) };
-    if now >= session.seen_at + SEEN_EVERY_MILLIS {
+    let seen_at = session.seen_at;
+    // After a clock that was set back the idle time counts from here on.
+    if now >= seen_at + SEEN_EVERY_MILLIS || now < seen_at {
         // A page must not fail because a time could not be written down.
-        let _ = app.store.write(move |tx| sessions::saw(tx, &digest, now)).await;
+        let _ = app.store.write(move |tx| sessions::saw(tx, &digest, seen_at, now)).await;
     }
     let person = Person { user: user.id, account: account.id, role: user.role, address };
     Ok(Some(Entered { session, user, account, person }))
@@ -298,10 +322,7 @@ pub async fn sign_out(app: &App, entered: &Entered) -> Result<(), AppError> {
 pub async fn list(app: &App, person: Person) -> Result<Vec<Session>, AppError> {
     let now = app.clock.wall();
     let all = app.store.read(move |tx| Ok::<_, AppError>(sessions::of_user(tx, person.user)?));
-    let is_good = |s: &Session| {
-        !s.is_half && now < s.seen_at + IDLE_MILLIS && now < s.created_at + ABSOLUTE_MILLIS
-    };
-    Ok(all.await?.into_iter().filter(is_good).collect())
+    Ok(all.await?.into_iter().filter(|session| is_good(session, now)).collect())
 }
 
 /// Ends one of the own sessions.

@@ -80,7 +80,7 @@ async fn filter(app: &App, arguments: FilterArgs, most: u32) -> Result<AuditFilt
 
 fn verified(context: &Context, found: &Verified) -> Result<(), Failure> {
     let restore = "compare with a backup, and find out who could write the database";
-    let fault = match found {
+    match found {
         Verified::Holds { n_rows, head, passes_expected } => {
             if *passes_expected == Some(false) {
                 return Err(Failure::Refused(format!(
@@ -95,15 +95,13 @@ fn verified(context: &Context, found: &Verified) -> Result<(), Failure> {
                 "The audit log holds: {n_rows} rows, none changed or removed. Keep the hash of the \
                  last row somewhere else, for --expect:"
             ));
-            return output::data(&hex(head));
+            output::data(&hex(head))
         }
-        Verified::Changed(number) => format!("row {number} of the audit log was changed"),
-        Verified::Missing(number) => format!("row {number} of the audit log is missing"),
-        Verified::CutOff { after, of } => {
-            format!("the audit log ends after row {after}; there were {of}")
+        broken => {
+            let fault = broken.fault().unwrap_or_default();
+            Err(Failure::Refused(format!("{fault}: {restore}")))
         }
-    };
-    Err(Failure::Refused(format!("{fault}: {restore}")))
+    }
 }
 
 fn rows(context: &Context, entries: &[Entry]) -> Result<(), Failure> {

@@ -5,7 +5,9 @@
 
 mod accounts;
 mod audit;
+mod backup;
 mod config;
+mod doctor;
 mod explain;
 mod import;
 mod keys;
@@ -18,11 +20,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use keyward_store::Store;
+use keyward_store::{Glance, SCHEMA, Store};
 
 use crate::app::{App, AppError, Chance, Clock, Reach};
 use crate::config::{ConfigError, Explained, Flags, Settings, load};
 use crate::outbound::Outbound;
+use crate::server::hold;
 
 /// Keyward: the API-key door in front of an HTTP API.
 ///
@@ -73,6 +76,12 @@ enum Command {
     /// Verify, list and export the audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Write the database to a file, while a server runs or not
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the database
+    Restore(backup::RestoreArgs),
+    /// Look at files, database, clock, certificate, disk and settings, and say what to do
+    Doctor(doctor::DoctorArgs),
     /// Show the settings in force and where each came from
     Config(serve::ServeArgs),
 }
@@ -121,6 +130,16 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// The settings that are in force for this command, and who set them.
+fn settings(shared: &Shared, mut flags: Flags) -> Result<(Settings, Vec<Explained>), ConfigError> {
+    if let Some(data_dir) = &shared.data_dir {
+        flags.insert("data_dir", data_dir.clone());
+    }
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    let variable = |name: &str| std::env::var(name).ok();
+    load(&flags, variable, shared.config.as_deref())
+}
+
 /// What a command is carried out with.
 pub(crate) struct Context {
     pub(crate) settings: Settings,
@@ -129,13 +148,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    fn new(shared: &Shared, mut flags: Flags) -> Result<Self, Failure> {
-        if let Some(data_dir) = &shared.data_dir {
-            flags.insert("data_dir", data_dir.clone());
-        }
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-        let variable = |name: &str| std::env::var(name).ok();
-        let (settings, explained) = load(&flags, variable, shared.config.as_deref())?;
+    fn new(shared: &Shared, flags: Flags) -> Result<Self, Failure> {
+        let (settings, explained) = settings(shared, flags)?;
         Ok(Self { settings, explained, is_json: shared.json })
     }
 
@@ -148,11 +162,7 @@ impl Context {
     ) -> Result<T, Failure> {
         let folder = &self.settings.data_dir;
         if !Store::is_there(folder) {
-            return Err(Failure::Refused(format!(
-                "there is no data in {}: name the right folder with --data-dir, or begin with \
-                 'keyward setup'",
-                folder.display()
-            )));
+            return Err(no_data(folder));
         }
         self.with_new_app(run)
     }
@@ -175,7 +185,25 @@ impl Context {
     }
 }
 
+fn no_data(folder: &Path) -> Failure {
+    Failure::Refused(format!(
+        "there is no data in {}: name the right folder with --data-dir, or begin with 'keyward setup'",
+        folder.display()
+    ))
+}
+
 fn open(folder: &Path) -> Result<Store, Failure> {
+    let found = Glance::live(folder).and_then(|glance| glance.schema());
+    // Why: a server of an older program would go on in tables that it does not know.
+    let _held = match found {
+        Ok(schema) if (1..SCHEMA).contains(&schema) => Some(hold(folder).map_err(|error| {
+            Failure::Refused(format!(
+                "a server of an older version runs on this database of version {schema}: stop it, and \
+                 start the new one, which keeps a copy and brings it to version {SCHEMA} ({error:#})"
+            ))
+        })?),
+        _ => None,
+    };
     Store::open(folder)
         .map_err(|error| Failure::Refused(format!("the data folder {}: {error}", folder.display())))
 }
@@ -184,6 +212,7 @@ fn open(folder: &Path) -> Result<Store, Failure> {
 #[must_use]
 pub fn run() -> ExitCode {
     serve::keep_secrets_out_of_dumps();
+    serve::let_large_files_fail();
     let cli = Cli::parse();
     match carry_out(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -209,6 +238,16 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
         Command::Accounts(command) => accounts::run(&Context::new(&shared, Flags::new())?, command),
         Command::Users(command) => users::run(&Context::new(&shared, Flags::new())?, command),
         Command::Audit(command) => audit::run(&Context::new(&shared, Flags::new())?, command),
+        Command::Backup(arguments) => {
+            backup::back_up(&Context::new(&shared, Flags::new())?, &arguments)
+        }
+        Command::Restore(arguments) => {
+            backup::restore(&Context::new(&shared, Flags::new())?, &arguments)
+        }
+        Command::Doctor(arguments) => {
+            let variables: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
+            doctor::run(&shared, arguments, &variables)
+        }
         Command::Keys(command) => keys::run(&Context::new(&shared, Flags::new())?, command),
     }
 }

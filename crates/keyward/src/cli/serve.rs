@@ -10,17 +10,36 @@ use super::{Context, Failure, output};
 use crate::app::{Chance, Clock, accounts};
 use crate::config::Flags;
 use crate::observe::log::{Level, Log};
-use crate::server::{Found, Running, Start};
+use crate::server::places::CONNECTIONS;
+use crate::server::{Found, Running, Start, tls};
 
 /// The settings as flags. Each is a variable and a name in the file as well.
 #[derive(Args)]
 #[command(
-    after_help = "Every option is also a variable (KEYWARD_LISTEN) and a name in keyward.toml (listen = \"…\").\nA flag beats a variable beats the file; 'keyward config' shows who won.\n\nExamples:\n  keyward serve\n  keyward serve --listen 127.0.0.1:9000 --data-dir /var/lib/keyward\n  keyward serve --rate-limit-standard 1000 --log-format json"
+    after_help = "Every option is also a variable (KEYWARD_LISTEN) and a name in keyward.toml (listen = \"…\").\nA flag beats a variable beats the file; 'keyward config' shows who won.\n\nExamples:\n  keyward serve\n  keyward serve --listen 127.0.0.1:9000 --data-dir /var/lib/keyward\n  keyward serve --rate-limit-standard 1000 --log-format json\n  keyward serve --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem\n  keyward serve --listen 127.0.0.1:8443 --tls-self-signed\n  keyward serve --listen 10.0.0.5:8080 --trusted-proxy 10.0.0.1"
 )]
 pub(super) struct ServeArgs {
     /// Address and port to listen on [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<String>,
+    /// Certificate for HTTPS (PEM), with those between it and its root; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// HTTPS with a certificate of its own making, to try it out
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    tls_self_signed: Option<String>,
+    /// Plain HTTP on an address that other machines reach is meant: keys travel in clear
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    insecure_http: Option<String>,
+    /// Address and port of /metrics, for Prometheus; off for none [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics_listen: Option<String>,
+    /// Collector of traces (OpenTelemetry, OTLP over HTTP), such as http://127.0.0.1:4318
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// Threads that serve requests [default: one for each processor]
     #[arg(long, value_name = "N")]
     threads: Option<String>,
@@ -48,8 +67,8 @@ pub(super) struct ServeArgs {
     /// Where error pages are [default: https://docs.sent.dm/errors]
     #[arg(long, value_name = "URL")]
     docs_url: Option<String>,
-    /// Networks whose X-Forwarded-For is believed, separated by commas
-    #[arg(long, value_name = "CIDR,…")]
+    /// Networks of proxies in front, whose X-Forwarded-For and -Proto are believed, separated by commas
+    #[arg(long, alias = "trusted-proxy", value_name = "CIDR,…")]
     trusted_proxies: Option<String>,
     /// Webhooks that an account may have [default: 50]
     #[arg(long, value_name = "N")]
@@ -75,6 +94,9 @@ pub(super) struct ServeArgs {
     /// Largest request body in bytes [default: 1048576]
     #[arg(long, value_name = "N")]
     max_body_bytes: Option<String>,
+    /// Connections that one client address may have, unless it is a trusted proxy [default: 4096]
+    #[arg(long, value_name = "N")]
+    connections_per_address: Option<String>,
     /// Log lines: readable, json, or off for no line a request [default: readable]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -93,6 +115,12 @@ impl ServeArgs {
     pub(super) fn flags(self) -> Flags {
         let flags = [
             ("listen", self.listen),
+            ("tls_cert", self.tls_cert),
+            ("tls_key", self.tls_key),
+            ("tls_self_signed", self.tls_self_signed),
+            ("insecure_http", self.insecure_http),
+            ("metrics_listen", self.metrics_listen),
+            ("otlp_endpoint", self.otlp_endpoint),
             ("threads", self.threads),
             ("rate_limit_standard", self.rate_limit_standard),
             ("rate_limit_sensitive", self.rate_limit_sensitive),
@@ -111,6 +139,7 @@ impl ServeArgs {
             ("webhook_event_days", self.webhook_event_days),
             ("idempotency_limit", self.idempotency_limit),
             ("max_body_bytes", self.max_body_bytes),
+            ("connections_per_address", self.connections_per_address),
             ("log_format", self.log_format),
             ("smtp_url", self.smtp_url),
             ("smtp_from", self.smtp_from),
@@ -129,12 +158,43 @@ pub(super) fn keep_secrets_out_of_dumps() {
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
 }
 
+/// A write beyond a size limit must fail like one on a full disk, not end the process.
+pub(super) fn let_large_files_fail() {
+    const SIGXFSZ: i32 = 25;
+    // Where it cannot be, such a write ends the process, and what is half written is undone.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+}
+
+/// Each connection is a file to the system, and the limit that a shell sets is a few of them: as many as
+/// may be are asked for. Gives how many there are now, if the system tells.
+fn raise_file_limit() -> Option<u64> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        // Where it is refused, what there is will have to do; the number tells.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+    getrlimit(Resource::Nofile).current
+}
+
+/// Files that are open beside connections: the database, the log, mails and webhooks on their way.
+const OTHER_FILES: u64 = 512;
+
+/// What to say where there are fewer files than connections.
+fn too_few_files(n_files: Option<u64>) -> Option<String> {
+    let wanted = u64::from(CONNECTIONS) + OTHER_FILES;
+    let n_files = n_files.filter(|n_files| *n_files < wanted)?;
+    Some(format!(
+        "this process may open {n_files} files, which is fewer than the {CONNECTIONS} connections that it \
+         serves at once: raise the limit to {wanted} (ulimit -n, or LimitNOFILE= of a systemd unit)"
+    ))
+}
+
 pub(super) fn serve(context: Context) -> Result<(), Failure> {
     let settings = context.settings;
-    // A write beyond a size limit must fail like one on a full disk, not end the process.
-    const SIGXFSZ: i32 = 25;
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     tell_where_it_panicked();
+    let n_files = raise_file_limit();
     // For what is done beside requests, which have threads of their own.
     let threads = settings.serving_threads().min(2);
     let runtime =
@@ -142,6 +202,12 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
     let (log, writer) = Log::start(settings.log_format, Box::new(std::io::stderr()));
     let data_dir = settings.data_dir.clone();
     let public_url = settings.public_url.clone();
+    let certificate = tls::self_signed_file(&settings);
+    let url = {
+        let settings = settings.clone();
+        move |address| tls::url(&settings, address)
+    };
+    let is_open_http = settings.is_open_http();
     let clock = Clock::system();
     let result: anyhow::Result<()> = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -152,13 +218,25 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
         let say = |level, text: &str| log.say(clock.wall(), level, text);
         say(
             Level::Info,
-            &format!("listening on http://{} with data in {}", server.address, data_dir.display()),
+            &format!("listening on {} with data in {}", url(server.address), data_dir.display()),
         );
+        if let Some(file) = certificate {
+            let file = file.display();
+            say(
+                Level::Warn,
+                &format!(
+                    "nobody vouches for its certificate: clients trust it with curl --cacert {file}"
+                ),
+            );
+        }
+        if is_open_http {
+            say(Level::Warn, OPEN_HTTP);
+        }
         match server.found {
             Found { accounts: 0, .. } => {
                 say(Level::Info, &first_step(&data_dir));
                 if let Some((token, ends_at)) = accounts::setup_link(&server.app).await? {
-                    let base = public_url.unwrap_or_else(|| format!("http://{}", server.address));
+                    let base = public_url.unwrap_or_else(|| url(server.address));
                     // The one secret that the log ever holds: it is how the owner gets in, works once,
                     // and is dead as soon as there is an account.
                     say(
@@ -175,6 +253,16 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
                 say(Level::Info, &format!("{accounts} accounts, {keys} keys"));
             }
         }
+        match &server.metrics {
+            Ok(None) => {}
+            Ok(Some(address)) => {
+                say(Level::Info, &format!("metrics are on http://{address}/metrics"));
+            }
+            Err(why) => say(Level::Warn, why),
+        }
+        if let Some(text) = too_few_files(n_files) {
+            say(Level::Warn, &text);
+        }
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -189,6 +277,9 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
     writer.join();
     result.map_err(Failure::from)
 }
+
+const OPEN_HTTP: &str = "other machines reach this server over plain HTTP: keys and whatever is sent can be \
+                         read on their way. Give it a certificate with --tls-cert and --tls-key";
 
 fn first_step(data_dir: &std::path::Path) -> String {
     let data_dir = if data_dir == std::path::Path::new("keyward-data") {

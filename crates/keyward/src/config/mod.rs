@@ -6,17 +6,21 @@
 
 pub mod smtp;
 pub mod sources;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use keyward_core::account::Limits;
-use keyward_core::window::HIGHEST_LIMIT;
 use lettre::message::Mailbox;
+use url::Url;
 
 pub use smtp::{SmtpTls, SmtpUrl};
 pub use sources::{ConfigError, Explained, Flags, Source, load};
+pub use values::{network, networks};
+
+use values::{address_or_off, collector, limit, number, public_url, whole, yes_or_no};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,18 @@ pub enum HttpRule {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listen: SocketAddr,
+    /// File of the certificate and those between it and its root, PEM.
+    pub tls_cert: Option<PathBuf>,
+    /// File of its private key, PEM.
+    pub tls_key: Option<PathBuf>,
+    /// HTTPS with a certificate that nobody vouches for: to try it out.
+    pub tls_self_signed: bool,
+    /// Plain HTTP to other machines is meant.
+    pub insecure_http: bool,
+    /// Where `/metrics` is; `None` for nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Where traces are sent; without it none are.
+    pub otlp_endpoint: Option<Url>,
     pub data_dir: PathBuf,
     /// 0: as many as the machine has.
     pub threads: usize,
@@ -72,6 +88,8 @@ pub struct Settings {
     /// Answers that are kept for each account at most.
     pub idempotency_limit: i64,
     pub max_body_bytes: usize,
+    /// Connections that one client address may have, unless it is a trusted proxy.
+    pub connections_per_address: usize,
     pub log_format: LogFormat,
     /// Without it no mail is sent.
     pub smtp_url: Option<SmtpUrl>,
@@ -89,6 +107,15 @@ impl Settings {
         }
     }
 
+    /// Whether HTTP without TLS is spoken to other machines, with no proxy named that stands between.
+    #[must_use]
+    pub fn is_open_http(&self) -> bool {
+        self.tls_cert.is_none()
+            && !self.tls_self_signed
+            && !self.listen.ip().is_loopback()
+            && self.trusted_proxies.is_empty()
+    }
+
     #[must_use]
     pub const fn limits(&self) -> Limits {
         Limits {
@@ -104,6 +131,12 @@ impl Default for Settings {
     fn default() -> Self {
         let mut settings = Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls_cert: None,
+            tls_key: None,
+            tls_self_signed: false,
+            insecure_http: false,
+            metrics_listen: None,
+            otlp_endpoint: None,
             data_dir: PathBuf::new(),
             threads: 0,
             rate_limit_standard: 0,
@@ -123,6 +156,7 @@ impl Default for Settings {
             webhook_event_days: 0,
             idempotency_limit: 0,
             max_body_bytes: 0,
+            connections_per_address: 0,
             log_format: LogFormat::Readable,
             smtp_url: None,
             smtp_from: None,
@@ -175,6 +209,48 @@ pub const SETTINGS: &[Setting] = &[
                 .map_err(|_| "expected an address and a port, such as 127.0.0.1:8080".to_owned())?;
             Ok(())
         },
+    },
+    Setting {
+        name: "tls_cert",
+        default: "",
+        help: "File of the certificate for HTTPS (PEM), with those between it and its root",
+        apply: |settings, text| {
+            settings.tls_cert = Some(PathBuf::from(text)).filter(|_| !text.is_empty());
+            Ok(())
+        },
+    },
+    Setting {
+        name: "tls_key",
+        default: "",
+        help: "File of the certificate's private key (PEM)",
+        apply: |settings, text| {
+            settings.tls_key = Some(PathBuf::from(text)).filter(|_| !text.is_empty());
+            Ok(())
+        },
+    },
+    Setting {
+        name: "tls_self_signed",
+        default: "false",
+        help: "HTTPS with a certificate of its own making, to try it out",
+        apply: |settings, text| yes_or_no(text).map(|is| settings.tls_self_signed = is),
+    },
+    Setting {
+        name: "insecure_http",
+        default: "false",
+        help: "Plain HTTP on an address that other machines reach is meant",
+        apply: |settings, text| yes_or_no(text).map(|is| settings.insecure_http = is),
+    },
+    Setting {
+        name: "metrics_listen",
+        default: "127.0.0.1:9464",
+        help: "Address and port of /metrics, for Prometheus; off for none",
+        apply: |settings, text| address_or_off(text).map(|to| settings.metrics_listen = to),
+    },
+    Setting {
+        name: "otlp_endpoint",
+        default: "",
+        help: "Collector of traces (OpenTelemetry, OTLP over HTTP), such as http://127.0.0.1:4318",
+        apply: |settings, text| collector(text).map(|url| settings.otlp_endpoint = url),
     },
     Setting {
         name: "data_dir",
@@ -317,6 +393,14 @@ pub const SETTINGS: &[Setting] = &[
         apply: |settings, text| number(text, 1024, 64 << 20).map(|n| settings.max_body_bytes = n),
     },
     Setting {
+        name: "connections_per_address",
+        default: "4096",
+        help: "Connections that one client address may have, unless it is a trusted proxy",
+        apply: |settings, text| {
+            number(text, 1, 16_384).map(|n| settings.connections_per_address = n)
+        },
+    },
+    Setting {
         name: "log_format",
         default: "readable",
         help: "Log lines: readable, json, or off for no line a request",
@@ -359,51 +443,6 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
-/// `https://keys.example.com`: a scheme, a host and perhaps a port, no path.
-fn public_url(text: &str) -> Result<Option<String>, String> {
-    let text = text.trim_end_matches('/');
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b);
-    if rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(is_plain)) {
-        Ok(Some(text.to_owned()))
-    } else {
-        Err(String::from("expected an address without a path, such as https://keys.example.com"))
-    }
-}
-
-fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| format!("expected a number from {least} to {most}"))
-}
-
-fn whole(text: &str, most: usize) -> Result<i64, String> {
-    number(text, 0, most).and_then(|n| i64::try_from(n).map_err(|error| error.to_string()))
-}
-
-fn limit(text: &str) -> Result<u32, String> {
-    let most = usize::try_from(HIGHEST_LIMIT).unwrap_or(usize::MAX);
-    number(text, 1, most).and_then(|n| u32::try_from(n).map_err(|error| error.to_string()))
-}
-
-/// Reads networks or single addresses, separated by commas.
-pub fn networks(text: &str) -> Result<Vec<IpNet>, String> {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(network).collect()
-}
-
-/// Reads `203.0.113.0/24`, or a single address as the network that holds it alone.
-pub fn network(text: &str) -> Result<IpNet, String> {
-    text.parse::<IpNet>()
-        .ok()
-        .or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
-        .map(|network| network.trunc())
-        .ok_or_else(|| format!("'{text}' is no network: expected something like 203.0.113.0/24"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -427,6 +466,9 @@ mod tests {
         };
         check("listen", "8080");
         check("listen", "localhost");
+        check("metrics_listen", "on");
+        check("otlp_endpoint", "127.0.0.1:4318");
+        check("otlp_endpoint", "http://user:secret@127.0.0.1:4318");
         check("threads", "-1");
         check("rate_limit_standard", "0");
         check("rate_limit_standard", "1000001");
@@ -438,12 +480,5 @@ mod tests {
         check("log_format", "loud");
         check("smtp_url", "mail.example.com:587");
         check("smtp_from", "Keyward");
-    }
-
-    #[test]
-    fn a_single_address_is_a_network_of_one() {
-        let list = networks("10.1.2.3/8, 2001:db8::1").expect("they are networks");
-        let texts: Vec<_> = list.iter().map(ToString::to_string).collect();
-        assert_eq!(texts, ["10.0.0.0/8", "2001:db8::1/128"]);
     }
 }

@@ -162,6 +162,22 @@ fn meant(name: &str) -> String {
     }
 }
 
+/// For the fuzz targets alone.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    use super::{ConfigError, Path};
+
+    /// The names and values of a file.
+    ///
+    /// # Errors
+    /// As for an operator.
+    pub fn parse(text: &str) -> Result<Vec<(&'static str, String)>, ConfigError> {
+        let values = super::parse(Path::new("keyward.toml"), text)?;
+        Ok(values.into_iter().map(|(name, (value, _))| (name, value)).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! What every page has around it.
 
 use keyward_core::role::Role;
+use keyward_store::Trouble;
 
 use super::Request;
 use super::assets;
@@ -21,6 +22,8 @@ pub(super) struct Shell {
     pub(super) who: Option<Who>,
     /// What was just done, in one sentence.
     pub(super) notice: Option<&'static str>,
+    /// What is wrong with the server, in one sentence.
+    pub(super) warning: Option<&'static str>,
     /// The version of style sheet and script, in their addresses.
     pub(super) version: &'static str,
 }
@@ -45,6 +48,8 @@ impl Shell {
     /// For a page that somebody is signed in to. `here` is the place in the menu.
     pub(super) fn new(request: &Request, title: &str, here: &str) -> Self {
         let mut shell = Self::around(request.entered.as_ref(), title, here);
+        let trouble = request.app.store.trouble().map(troubled);
+        shell.warning = trouble.or(request.app.is_open_http.then_some(OPEN_HTTP));
         shell.notice = request.query("done").and_then(|word| notice(&word));
         shell
     }
@@ -65,10 +70,36 @@ impl Shell {
                 role: entered.user.role,
             }),
             notice: None,
+            warning: None,
             version: assets::version(),
         }
     }
 }
+
+/// What members are told while nothing can be changed.
+const fn troubled(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::ReadOnly => {
+            "Nothing can be changed: this server's data is read-only. Keys are checked as before. Its \
+             operator finds the reason in the log."
+        }
+        Trouble::Full => {
+            "Nothing can be changed: this server's disk is full. Keys are checked as before. Have its \
+             operator make room."
+        }
+        Trouble::Failing => {
+            "Nothing can be changed: this server's disk reports errors. Keys are checked as before. Its \
+             operator finds the reason in the log."
+        }
+        Trouble::Slow => {
+            "Nothing can be changed: this server's disk does not keep up. Keys are checked as before. \
+             Have its operator look what else uses it."
+        }
+    }
+}
+
+const OPEN_HTTP: &str = "Other machines reach this server over plain HTTP: keys can be read on their way. \
+                         Have its operator give it a certificate (--tls-cert, --tls-key).";
 
 /// What is told after a change, by the word that the address carries: never the word itself.
 fn notice(word: &str) -> Option<&'static str> {

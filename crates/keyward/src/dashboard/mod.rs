@@ -8,6 +8,9 @@ mod chart;
 mod cookie;
 mod error;
 mod form;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod layout;
 mod origin;
 mod show;
@@ -38,10 +41,12 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use keyward_core::permission::Permission;
 use keyward_core::role::Role;
+use keyward_core::secret::holds_a_key;
 use keyward_core::time::UnixMillis;
 use keyward_tower::ApiError;
 
 use crate::app::actor::Person;
+use crate::app::bodies::Sender;
 use crate::app::sessions::{self, Entered, Visitor};
 use crate::app::{Actor, App, AppError};
 
@@ -60,6 +65,16 @@ pub enum Entry {
     Anyone,
     /// Members with one of these roles.
     Members(&'static [Role]),
+}
+
+/// When a page asks for the password once more, or for a code of the second factor, unless one of them
+/// was given within the last ten minutes. A page that asks says so here, or it cannot ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirms {
+    Never,
+    /// Where it is about a key or a webhook of production.
+    Production,
+    Always,
 }
 
 /// Every role.
@@ -111,6 +126,7 @@ pub struct Request {
     site: Site,
     pub visitor: Visitor,
     routes: &'static [ApiRoute],
+    confirms: Confirms,
 }
 
 /// A route of the API, as pages tell of it.
@@ -141,6 +157,7 @@ pub struct Arrival {
 pub async fn answer(
     arrival: Arrival,
     entry: Entry,
+    confirms: Confirms,
     handler: fn(Request) -> Paging,
 ) -> Result<Response<Full<Bytes>>, ApiError> {
     let Arrival { app, at, parts, body, parameter, routes, client, is_https } = arrival;
@@ -158,6 +175,7 @@ pub async fn answer(
         site,
         visitor,
         routes,
+        confirms,
     };
     let site = request.site.clone();
     let page = match request.enter(entry).await {
@@ -228,6 +246,10 @@ impl Request {
                 return Err(Stop::To(String::from("/login?done=expired")));
             }
             let place = self.parts.uri.path_and_query().map_or("/", |place| place.as_str());
+            if holds_a_key(place) {
+                // It stays in the address that was asked for, and goes into no other.
+                return Err(Stop::To(String::from("/login")));
+            }
             let next = form_urlencoded::byte_serialize(place.as_bytes()).collect::<String>();
             return Err(Stop::To(format!("/login?next={next}")));
         };
@@ -268,12 +290,17 @@ impl Request {
 
     async fn form(&mut self) -> Result<Form, Stop> {
         let body = self.body.take().ok_or(Stop::Bad(StatusCode::BAD_REQUEST, "No form came."))?;
-        Form::read(&self.parts.headers, body).await
+        let share = self.app.bodies.share(Sender::at(self.visitor.address));
+        Form::read(&self.parts.headers, body, share).await
     }
 
     /// Takes the password or code that a form brought, if what it asks for needs one.
     async fn confirm(&self, form: &Form) -> Result<(), Stop> {
         let entered = self.entered()?;
+        if self.confirms == Confirms::Never {
+            let why = "a page asks for a confirmation of which its row says nothing";
+            return Err(AppError::internal(why).into());
+        }
         if entered.is_confirmed(self.at) {
             return Ok(());
         }

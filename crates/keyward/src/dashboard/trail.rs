@@ -1,16 +1,19 @@
 //! The audit log, and lines of it and of requests for other pages.
 
 use askama::Template;
+use bytes::Bytes;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
+use http_body_util::Full;
 use keyward_core::chain::Entry;
 use keyward_core::time::{DAY_MILLIS, UnixMillis};
 use keyward_store::audit::AuditFilter;
 use keyward_store::requests::{FROM_BROWSER, OVER_PLAIN_HTTP, RequestRow};
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::layout::Shell;
-use super::{Page, Request, html, show};
+use super::{Page, Request, Stop, html, show};
 use crate::app::{audit, people};
 
 const ROWS: u32 = 50;
@@ -118,6 +121,7 @@ fn words(action: &str) -> String {
         "webhook.secret_rotated" => "rotated the signing secret",
         "webhook.event_sent_again" => "sent an event again",
         "webhook.deleted" => "deleted the webhook",
+        "database.restored" => "restored a backup",
         "alert.rule_changed" => "changed an alert rule",
         "alert.snoozed" => "snoozed an alert",
         "alert.dismissed" => "dismissed an alert",
@@ -205,7 +209,7 @@ fn midnight(date: &str) -> Option<UnixMillis> {
 }
 
 /// What the address asks for; the query for the export and the next page beside it.
-pub(super) fn filter(request: &Request) -> Result<(AuditFilter, String), super::Stop> {
+pub(super) fn filter(request: &Request) -> Result<(AuditFilter, String), Stop> {
     let since = request.query("since");
     let until = request.query("until");
     let mut query = form_urlencoded::Serializer::new(String::new());
@@ -269,6 +273,21 @@ pub async fn audit(request: Request) -> Page {
 /// Rows that one download has at most: what is more is for the command line, which has no bound.
 const MOST_EXPORTED: usize = 100_000;
 
+/// Bound: two downloads at once, about 50 MB each, until they are taken.
+static EXPORTING: Semaphore = Semaphore::const_new(2);
+
+/// A download, which makes room for another one when it is gone.
+struct Export {
+    text: String,
+    _turn: SemaphorePermit<'static>,
+}
+
+impl AsRef<[u8]> for Export {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
 async fn export(
     request: Request,
     head: &str,
@@ -276,6 +295,10 @@ async fn export(
     content_type: &'static str,
     name: &'static str,
 ) -> Page {
+    let Ok(turn) = EXPORTING.try_acquire() else {
+        let why = "Two downloads are being made at the moment. Try again a little later.";
+        return Err(Stop::Bad(StatusCode::SERVICE_UNAVAILABLE, why));
+    };
     let (mut filter, _) = filter(&request)?;
     filter.most = 1000;
     let mut text = head.to_owned();
@@ -287,7 +310,8 @@ async fn export(
         n_rows += entries.len();
         entries.iter().for_each(|entry| text.push_str(&row(entry)));
     }
-    let mut response = html(StatusCode::OK, text);
+    let mut response = html(StatusCode::OK, String::new());
+    *response.body_mut() = Full::new(Bytes::from_owner(Export { text, _turn: turn }));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     let disposition = HeaderValue::from_static(name);

@@ -18,13 +18,17 @@ use std::time::Duration;
 
 use keyward_core::id::{AccountId, KeyId};
 use keyward_core::time::UnixMillis;
+use keyward_tower::TraceId;
 use keyward_tower::envelope::timestamp_of_now as timestamp;
 
 use crate::config::LogFormat;
 
 const WAITING_BYTES: usize = 4 << 20;
-/// How long a line may wait.
+/// How long a line may wait,
 const WRITE_EVERY: Duration = Duration::from_millis(25);
+/// and how long after this many bytes have come at once: a small buffer stays in the processor's cache.
+const WRITE_EVERY_UNDER_LOAD: Duration = Duration::from_millis(5);
+const LOAD_BYTES: usize = 64 << 10;
 
 /// How grave a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +52,7 @@ impl Level {
 pub struct RequestLine<'a> {
     pub at: UnixMillis,
     pub request_id: &'a str,
+    pub trace: Option<TraceId>,
     pub method: &'a str,
     /// The pattern, `/v3/contacts/{id}`: never the path or the query that was sent.
     pub route: &'a str,
@@ -80,8 +85,18 @@ struct Shared {
 #[derive(Default)]
 struct Waiting {
     lines: Vec<u8>,
+    /// Since they were last told.
     n_dropped: u64,
+    all_dropped: u64,
     is_closed: bool,
+}
+
+/// The log at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogFigures {
+    pub waiting_bytes: usize,
+    /// Lines since start.
+    pub dropped: u64,
 }
 
 /// Nothing that can panic happens while the lock is held, so a poisoned one is good.
@@ -169,7 +184,15 @@ impl Log {
             waiting.lines.extend_from_slice(line.as_bytes());
         } else {
             waiting.n_dropped += 1;
+            waiting.all_dropped += 1;
         }
+    }
+
+    /// What waits, and what was dropped.
+    #[must_use]
+    pub fn figures(&self) -> LogFigures {
+        let waiting = locked(&self.shared.waiting);
+        LogFigures { waiting_bytes: waiting.lines.len(), dropped: waiting.all_dropped }
     }
 }
 
@@ -184,6 +207,7 @@ fn write_lines(waiting: &Mutex<Waiting>, mut out: Box<dyn Write + Send>) {
         if n_dropped > 0 {
             batch.extend_from_slice(format!("{{\"log_lines_dropped\":{n_dropped}}}\n").as_bytes());
         }
+        let is_load = batch.len() > LOAD_BYTES;
         if !batch.is_empty() {
             // A log that cannot be written must not stop the server: there is nobody left to tell.
             let _ = out.write_all(&batch).and_then(|()| out.flush());
@@ -192,7 +216,7 @@ fn write_lines(waiting: &Mutex<Waiting>, mut out: Box<dyn Write + Send>) {
         if is_closed {
             return;
         }
-        std::thread::park_timeout(WRITE_EVERY);
+        std::thread::park_timeout(if is_load { WRITE_EVERY_UNDER_LOAD } else { WRITE_EVERY });
     }
 }
 
@@ -201,6 +225,9 @@ fn json_line(text: &mut String, line: &RequestLine<'_>) {
     text.push_str(plain(&timestamp(line.at)));
     text.push_str("\",\"level\":\"info\",");
     put(text, "request_id", line.request_id);
+    if let Some(trace) = line.trace {
+        put(text, "trace_id", plain(&trace.to_text()));
+    }
     put(text, "method", line.method);
     put(text, "route", line.route);
     put_number(text, "status", u64::from(line.status));
@@ -244,6 +271,9 @@ fn readable_line(text: &mut String, line: &RequestLine<'_>) {
     if let Some(reason) = line.reason {
         put_word(text, "", reason);
     }
+    if let Some(trace) = line.trace {
+        put_word(text, "trace=", plain(&trace.to_text()));
+    }
     if let Some(key) = line.key {
         put_word(text, "key=", plain(&key.to_text()));
     }
@@ -282,12 +312,24 @@ fn put(text: &mut String, name: &str, value: &str) {
     text.push('"');
     text.push_str(name);
     text.push_str("\":\"");
-    if value.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
-        text.push_str(&keyward_tower::envelope::json_text(value));
-    } else {
+    if value.bytes().all(|byte| (b' '..0x7f).contains(&byte) && !matches!(byte, b'"' | b'\\')) {
         text.push_str(value);
+    } else {
+        put_escaped(text, value);
     }
     text.push_str("\",");
+}
+
+/// JSON lets stand what a terminal takes for a command all the same (U+007F to U+009F).
+#[cold]
+fn put_escaped(text: &mut String, value: &str) {
+    for c in keyward_tower::envelope::json_text(value).chars() {
+        if c.is_control() {
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
 }
 
 fn put_number(text: &mut String, name: &str, value: u64) {
@@ -306,6 +348,22 @@ fn close(text: &mut String) {
 /// Nothing that a stranger sends may begin a line of its own.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// For the fuzz targets alone.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    use super::RequestLine;
+
+    /// A request's line, readable and as JSON.
+    #[must_use]
+    pub fn lines(line: &RequestLine<'_>) -> (String, String) {
+        let (mut readable, mut json) = (String::new(), String::new());
+        super::readable_line(&mut readable, line);
+        super::json_line(&mut json, line);
+        (readable, json)
+    }
 }
 
 #[cfg(test)]
@@ -334,6 +392,7 @@ mod tests {
         log.request(&RequestLine {
             at: UnixMillis(1_704_067_200_000),
             request_id: "req_1",
+            trace: Some(TraceId::from_bytes([0xa5; 16])),
             method: "GET",
             route: "/v3/contacts/{id}",
             status: 401,
@@ -363,7 +422,7 @@ mod tests {
             lines[0],
             serde_json::json!({
                 "timestamp": "2024-01-01T00:00:00Z", "level": "info", "request_id": "req_1",
-                "method": "GET", "route": "/v3/contacts/{id}", "status": 401, "code": "AUTH_002",
+                "trace_id": "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5", "method": "GET", "route": "/v3/contacts/{id}", "status": 401, "code": "AUTH_002",
                 "reason": "key_expired", "key_id": "01010101-0101-0101-0101-010101010101",
                 "environment": "test", "client": "192.0.2.1", "micros": 42, "from_browser": true,
                 "cause": "disk\n\"full\"",
@@ -374,12 +433,23 @@ mod tests {
     }
 
     #[test]
+    fn no_character_that_moves_a_cursor_is_in_a_line_of_json() {
+        let sly = "a\u{1b}[2J\u{7f}\u{9b}31m\u{85}é";
+        let mut text = String::new();
+        put(&mut text, "cause", sly);
+        assert_eq!(text, "\"cause\":\"a\\u001b[2J\\u007f\\u009b31m\\u0085é\",");
+        let json = format!("{{{}}}", text.trim_end_matches(','));
+        let value: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+        assert_eq!(value["cause"], sly);
+    }
+
+    #[test]
     fn a_readable_line_is_one_line() {
         let text = logged(LogFormat::Readable);
         assert_eq!(
             text,
             "2024-01-01T00:00:00Z req_1 401 GET /v3/contacts/{id} AUTH_002 key_expired \
-             key=01010101-0101-0101-0101-010101010101 test client=192.0.2.1 42us from_browser \
+             trace=a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5 key=01010101-0101-0101-0101-010101010101 test client=192.0.2.1 42us from_browser \
              cause=\"disk \\\"full\\\"\"\n1970-01-01T00:00:00Z warn  two lines\n"
         );
     }
@@ -387,5 +457,44 @@ mod tests {
     #[test]
     fn off_says_no_line_for_a_request() {
         assert_eq!(logged(LogFormat::Off), "1970-01-01T00:00:00Z warn  two lines\n");
+    }
+
+    /// A disk or terminal that takes nothing until it is told to.
+    struct Stuck(std::sync::mpsc::Receiver<()>, Shared);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            // Nobody tells any more: it writes whatever comes.
+            let _ = self.0.recv();
+            self.1.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_what_is_dropped_is_counted_and_told() {
+        let (free, stuck) = std::sync::mpsc::channel();
+        let shared = Shared::default();
+        let (log, writer) = Log::start(LogFormat::Readable, Box::new(Stuck(stuck, shared.clone())));
+        let line = "x".repeat(100 * 1024);
+        // The writer may have taken as much once.
+        for _ in 0..100 {
+            log.say(UnixMillis(0), Level::Info, &line);
+        }
+        let LogFigures { waiting_bytes, dropped } = log.figures();
+        assert!(waiting_bytes <= WAITING_BYTES && dropped >= 20, "{waiting_bytes} {dropped}");
+        drop((free, log));
+        writer.join();
+        let bytes = shared.0.lock().expect("nobody panics with it").clone();
+        let text = String::from_utf8(bytes).expect("it is text");
+        let told: u64 = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("{\"log_lines_dropped\":")?.strip_suffix('}'))
+            .map(|n| n.parse::<u64>().expect(n))
+            .sum();
+        assert_eq!((told, text.matches(" info ").count()), (dropped, 100 - dropped as usize));
     }
 }

@@ -103,6 +103,13 @@ impl Records {
         }
     }
 
+    /// Requests that wait, refused ones and others.
+    #[must_use]
+    pub fn waiting(&self) -> [usize; 2] {
+        let waiting = self.locked();
+        [waiting.batch.refused.len(), waiting.batch.passed.len()]
+    }
+
     /// What was dropped since start.
     #[must_use]
     pub fn dropped(&self) -> Dropped {

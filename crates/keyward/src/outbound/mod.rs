@@ -8,7 +8,7 @@
 
 pub mod guard;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use ipnet::IpNet;
 use keyward_core::account::Environment;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -29,7 +30,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use url::{Host, Url};
 
-use crate::config::Settings;
+use crate::config::{HttpRule, Settings};
 
 pub use guard::Guard;
 
@@ -76,6 +77,15 @@ impl Outbound {
         let networks = settings.webhook_networks.clone();
         let guard = Guard { http: settings.webhook_http, networks };
         Self::new(guard, settings.webhook_ca_file.as_deref())
+    }
+
+    /// For an address that the operator chose: it may be anywhere.
+    #[must_use]
+    pub fn anywhere() -> Self {
+        let all = [IpAddr::from([0; 4]), IpAddr::from([0; 16])];
+        let networks = all.into_iter().filter_map(|all| IpNet::new(all, 0).ok()).collect();
+        let guard = Guard { http: HttpRule::Always, networks };
+        Self { guard, more_roots: None, tls: OnceLock::new() }
     }
 
     fn new(guard: Guard, more_roots: Option<&Path>) -> anyhow::Result<Self> {
@@ -176,8 +186,8 @@ impl Outbound {
         let name = match host {
             Host::Domain(name) => ServerName::try_from(name.to_owned())
                 .map_err(|_| String::from("the host has no name that a certificate can have"))?,
-            Host::Ipv4(address) => ServerName::from(std::net::IpAddr::from(address)),
-            Host::Ipv6(address) => ServerName::from(std::net::IpAddr::from(address)),
+            Host::Ipv4(address) => ServerName::from(IpAddr::from(address)),
+            Host::Ipv6(address) => ServerName::from(IpAddr::from(address)),
         };
         let connector = TlsConnector::from(self.tls()?);
         let stream = connector.connect(name, stream).await;

@@ -2,6 +2,8 @@
 //!
 //! Only who may read the folder can connect, and nothing secret is said: a digest, what is left of a
 //! window, when a key was last used.
+//!
+//! Bound: 64 questions at once, of 4 KiB and 10 s each; who comes then waits in the system's queue.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -10,12 +12,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::app::reach::{Answer, Ask, Reach, SOCKET, look};
 
 /// The longest question.
 const QUESTION_BYTES: u64 = 4096;
+const MOST_AT_ONCE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Opens the socket. The data folder must be held by this process.
@@ -35,7 +39,9 @@ pub fn open(data_dir: &Path) -> std::io::Result<UnixListener> {
 
 /// Answers until the task is ended.
 pub async fn serve(listener: UnixListener, app: Arc<App>) {
+    let seats = Arc::new(Semaphore::new(MOST_AT_ONCE));
     loop {
+        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
@@ -44,6 +50,7 @@ pub async fn serve(listener: UnixListener, app: Arc<App>) {
         tokio::spawn(async move {
             // Whoever rang and went away has nobody to be told.
             let _ = tokio::time::timeout(PATIENCE, answer(stream, &app)).await;
+            drop(seat);
         });
     }
 }

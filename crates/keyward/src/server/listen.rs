@@ -1,79 +1,101 @@
 //! Sockets: accept, serve, and stop without losing an answer.
 //!
 //! Each thread that serves has a runtime of its own and keeps the connections that it was given, in
-//! turn: no request ever moves between threads. They share the index and the queues of log and records.
+//! turn: no request ever moves between threads (`lanes`). They share the index and the queues of log and
+//! records. Who may be connected, `places` says.
 //!
 //! Bound: 16,384 connections, each with at most 64 KiB of head in memory; a head must arrive within
-//! 30 s, and a connection that was used before may wait twice as long for the next one.
+//! 30 s, and a connection that was used before may wait twice as long for the next one; an answer of
+//! which nothing is taken for 30 s is given up. Over TLS: 10 s for the handshake. HTTP/2: 100 requests at
+//! once, 64 KiB of a body and 256 KiB of all that nobody has read yet, none longer than two minutes
+//! (`streams`); a client that answers no ping within 30 s is gone, and one that resets requests faster
+//! than they are answered is sent away by the library.
 
+use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
+use http::HeaderValue;
+use http::header::{HOST, STRICT_TRANSPORT_SECURITY};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use keyward_core::time::UnixMillis;
 use keyward_tower::{Code, Peer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::Guarded;
-use super::wire::{Unreadable, Wire};
+use super::lanes::{Accepted, Handed, Lanes, Work};
+use super::places::{Activity, Places};
+use super::streams::{self, Answering, Streams, Watch};
+use super::tls::Tls;
+use super::wire::{HEAD_TIMEOUT, Unreadable, Wire};
+use crate::app::Clock;
+use crate::app::bodies::Sender;
+use crate::observe::log::{Level, Log};
 
-const CONNECTIONS: usize = 16_384;
 const HEAD_BYTES: usize = 64 * 1024;
 const HEAD_LINES: usize = 256;
 
-type Accepted = (std::net::TcpStream, OwnedSemaphorePermit);
+/// Requests of one HTTP/2 connection that are answered at once,
+const STREAMS: u32 = 100;
+/// how large a head may be there, each line counted with 32 bytes on top,
+const HEAD_BYTES_HTTP2: u32 = 64 * 1024;
+/// how much of a body, and of all bodies of a connection, waits in memory until it is read,
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// and how much of an answer waits in memory for a slow reader.
+const SEND_BYTES: usize = 64 * 1024;
 
-/// A thread that serves the connections that it is given.
-pub struct Lane {
-    connections: mpsc::UnboundedSender<Accepted>,
-    /// Told when the last one is over: whether all requests were answered.
-    is_finished: oneshot::Receiver<bool>,
-}
+/// What the system keeps for a connection in each direction; it takes twice that for its own needs. Left
+/// to itself it would keep megabytes for whoever reads no answers.
+const SOCKET_BYTES: u32 = 128 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
-/// Starts threads that serve. They end when the [`Lane`]s are gone, and let requests in flight finish
-/// for `grace`.
+/// A flood is told of once a minute.
+const TOLD_EVERY_MILLIS: i64 = 60_000;
+
+/// Listens on an address. Connections have the bounds of the socket that they came to.
 ///
 /// # Errors
-/// If the system does not start one.
-pub fn lanes(n_threads: usize, guarded: &Guarded, grace: Duration) -> io::Result<Vec<Lane>> {
-    let lane = |number| {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (connections, accepted) = mpsc::unbounded_channel();
-        let (finished, is_finished) = oneshot::channel();
-        let guarded = guarded.clone();
-        std::thread::Builder::new()
-            .name(format!("serve-{number}"))
-            .spawn(move || serve_lane(&runtime, accepted, &guarded, grace, finished))?;
-        Ok(Lane { connections, is_finished })
+/// If the address is taken, not this machine's, or not for this user.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    (0..n_threads).map(lane).collect()
+    // A server that is started again need not wait for connections of the last one.
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SOCKET_BYTES)?;
+    socket.set_recv_buffer_size(SOCKET_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
-fn serve_lane(
-    runtime: &Runtime,
-    mut accepted: mpsc::UnboundedReceiver<Accepted>,
-    guarded: &Guarded,
-    grace: Duration,
-    finished: oneshot::Sender<bool>,
-) {
+/// Serves the connections that come until no more can, and lets requests in flight finish for `grace`.
+pub(super) fn serve_lane(work: Work, guarded: &Guarded, grace: Duration) {
+    let Work { runtime, mut accepted, finished } = work;
     let is_finished = runtime.block_on(async {
         let graceful = GracefulShutdown::new();
-        while let Some((stream, place)) = accepted.recv().await {
-            let Ok(stream) = TcpStream::from_std(stream) else { continue };
-            let Ok(connection) = connect(stream, guarded) else { continue };
-            let connection = graceful.watch(connection);
-            tokio::spawn(async move {
-                // A connection that fails concerns its client alone, who knows.
-                let _ = connection.await;
-                drop(place);
-            });
+        while let Some(accepted) = accepted.recv().await {
+            let handle = accepted.1.handle();
+            let (guarded, watcher) = (guarded.clone(), graceful.watcher());
+            // Why two tasks: one without TLS takes less memory.
+            let task = match guarded.tls.clone() {
+                Some(tls) => tokio::spawn(serve_tls(tls, accepted, guarded, watcher)),
+                None => tokio::spawn(serve_plain(accepted, guarded, watcher)),
+            };
+            handle.may_end(task.abort_handle());
         }
         tokio::time::timeout(grace, graceful.shutdown()).await.is_ok()
     });
@@ -81,76 +103,219 @@ fn serve_lane(
     let _ = finished.send(is_finished);
 }
 
+/// The socket, and who is at its other end.
+fn open(stream: std::net::TcpStream) -> io::Result<(TcpStream, SocketAddr)> {
+    let stream = TcpStream::from_std(stream)?;
+    // Answers are small and written whole: waiting to fill a packet would only delay them.
+    stream.set_nodelay(true)?;
+    let address = stream.peer_addr()?;
+    Ok((stream, address))
+}
+
+// A connection that fails concerns its client alone, who knows.
+
+async fn serve_plain((stream, place): Accepted, guarded: Guarded, watcher: Watcher) {
+    let Ok((stream, address)) = open(stream) else { return };
+    let activity = Arc::clone(&place.activity);
+    let _ = watcher.watch(connect(stream, &guarded, address, false, activity)).await;
+}
+
+async fn serve_tls(tls: Arc<Tls>, (stream, place): Accepted, guarded: Guarded, watcher: Watcher) {
+    let Ok((stream, address)) = open(stream) else { return };
+    let Some(stream) = tls.accept(stream).await else { return };
+    let activity = Arc::clone(&place.activity);
+    if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        let _ = watcher.watch(connect(stream, &guarded, address, true, activity)).await;
+        return;
+    }
+    let streams = Arc::new(Streams::new(activity));
+    let mut watch = Watch::new(Arc::clone(&streams));
+    let mut connection = pin!(watcher.watch(connect_http2(stream, &guarded, address, streams)));
+    let mut periods = tokio::time::interval_at(Instant::now() + streams::PERIOD, streams::PERIOD);
+    loop {
+        tokio::select! {
+            _ = &mut connection => return,
+            _ = periods.tick() => if !watch.turn() { return },
+        }
+    }
+}
+
 /// Accepts until told to stop and hands connections to the lanes in turn, then waits for them.
 ///
 /// Gives true if all requests in flight were answered.
 pub async fn serve(
     listener: TcpListener,
-    lanes: Vec<Lane>,
+    mut lanes: Lanes,
+    places: Places,
+    mut voice: Voice,
     mut stop: watch::Receiver<bool>,
 ) -> bool {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut turn = 0;
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &places, &mut voice) => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        match accepted.and_then(|(stream, _)| stream.into_std()) {
-            Ok(stream) => {
-                // A lane that panicked takes none; the client sees a closed connection.
-                let _ = lanes[turn % lanes.len()].connections.send((stream, place));
-                turn = turn.wrapping_add(1);
-            }
+        match accepted {
+            Ok(Some(accepted)) => match lanes.hand_over(accepted) {
+                Handed::Over => {}
+                Handed::ToAnother(number) => voice.say(
+                    Level::Error,
+                    &format!(
+                        "the thread serve-{number} died and its connections with it; another one \
+                         serves in its place. The line before this tells where it panicked"
+                    ),
+                ),
+                Handed::ToNobody(number, error) => voice.say(
+                    Level::Error,
+                    &format!("the thread serve-{number} died and no other can be started: {error}"),
+                ),
+            },
             Err(error) if is_exhausted(&error) => {
                 // Nothing can be done but wait until a connection closes.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            Err(_) => {}
+            Ok(None) | Err(_) => {}
         }
     }
     drop(listener);
-    let mut is_finished = true;
-    let ends: Vec<_> = lanes.into_iter().map(|lane| lane.is_finished).collect();
-    for end in ends {
-        is_finished &= end.await.unwrap_or(false);
-    }
-    is_finished
+    lanes.finish().await
 }
 
-fn connect(
-    stream: TcpStream,
+/// The next connection, with its place. One whose address has as many as it may is closed.
+async fn accept(
+    listener: &TcpListener,
+    places: &Places,
+    voice: &mut Voice,
+) -> io::Result<Option<Accepted>> {
+    let (stream, address) = listener.accept().await?;
+    let Some(place) = places.enter(address.ip()).await else {
+        voice.refused(address);
+        return Ok(None);
+    };
+    Ok(Some((stream.into_std()?, place)))
+}
+
+/// Tells the operator.
+pub struct Voice {
+    log: Log,
+    clock: Clock,
+    refused: u64,
+    told_at: Option<UnixMillis>,
+}
+
+impl Voice {
+    #[must_use]
+    pub fn new(log: Log, clock: Clock) -> Self {
+        Self { log, clock, refused: 0, told_at: None }
+    }
+
+    fn say(&self, level: Level, text: &str) {
+        self.log.say(self.clock.wall(), level, text);
+    }
+
+    fn refused(&mut self, address: SocketAddr) {
+        self.refused += 1;
+        let now = self.clock.wall();
+        if self.told_at.is_some_and(|last| (now - last).abs() < TOLD_EVERY_MILLIS) {
+            return;
+        }
+        self.told_at = Some(now);
+        let message = format!(
+            "{} has as many connections as one address may have (connections_per_address); {} refused \
+             so far",
+            address.ip(),
+            self.refused
+        );
+        self.say(Level::Warn, &message);
+    }
+}
+
+/// HTTP/1.1, over TLS or not.
+fn connect<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: T,
     guarded: &Guarded,
-) -> io::Result<
-    http1::Connection<
-        TokioIo<Wire<TcpStream>>,
-        impl hyper::service::HttpService<
-            hyper::body::Incoming,
-            ResBody = super::Body,
-            Error = std::convert::Infallible,
-            Future: Send,
-        > + use<>,
-    >,
+    address: SocketAddr,
+    is_encrypted: bool,
+    activity: Arc<Activity>,
+) -> http1::Connection<
+    TokioIo<Wire<T>>,
+    impl HttpService<Incoming, ResBody = super::Body, Error = Infallible, Future: Send> + use<T>,
 > {
-    let address = stream.peer_addr()?;
-    // Answers are small and written whole: waiting to fill a packet would only delay them.
-    stream.set_nodelay(true)?;
     let door = Arc::clone(&guarded.door);
     let unreadable: Unreadable = Arc::new(move |code: Code| door.unreadable(code, address.ip()));
-    let service = guarded.service.clone();
-    let is_answering = Arc::new(AtomicBool::new(false));
-    let wire = Wire::new(stream, unreadable, Arc::clone(&is_answering));
-    let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-        is_answering.store(true, Ordering::Relaxed);
-        request.extensions_mut().insert(Peer { address, is_encrypted: false });
-        service.clone().call(request)
+    let wire = Wire::new(stream, unreadable, Arc::clone(&activity));
+    let service = guarded.service.clone().for_peer(Peer { address, is_encrypted });
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let is_piled = activity.work();
+        let mut service = service.clone();
+        async move {
+            // Why: the library answers up to 16 requests of a pile before anybody else has a turn, and a few
+            // thousand clients that send piles would hold up this thread for a quarter of a second.
+            if is_piled {
+                tokio::task::yield_now().await;
+            }
+            let mut answer = service.call(request).await;
+            if let (true, Ok(answer)) = (is_encrypted, &mut answer) {
+                ask_for_https(answer);
+            }
+            answer
+        }
     });
     // Why no timer: the wire has one that need not be set anew for each request.
-    Ok(http1::Builder::new()
+    http1::Builder::new()
         .max_headers(HEAD_LINES)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(wire), service))
+        .serve_connection(TokioIo::new(wire), service)
+}
+
+/// HTTP/2 is spoken over TLS alone, as browsers do.
+fn connect_http2<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: T,
+    guarded: &Guarded,
+    address: SocketAddr,
+    streams: Arc<Streams>,
+) -> http2::Connection<
+    TokioIo<T>,
+    impl HttpService<Incoming, ResBody = Answering<super::Body>, Error = Infallible, Future: Send>
+    + use<T>,
+    TokioExecutor,
+> {
+    let service = guarded.service.clone().for_peer(Peer { address, is_encrypted: true });
+    let (bodies, sender) = (Arc::clone(&guarded.bodies), Sender::at(address.ip()));
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        name_host(&mut request);
+        let (stream, share) = (streams.begin(), bodies.share(sender));
+        let answering = service.clone().call(request);
+        async move {
+            let mut answer = answering.await?;
+            ask_for_https(&mut answer);
+            Ok::<_, Infallible>(answer.map(|body| Answering::new(body, stream, share)))
+        }
+    });
+    http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEAD_BYTES_HTTP2)
+        .max_send_buf_size(SEND_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(HEAD_TIMEOUT)
+        .keep_alive_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+}
+
+/// HTTP/2 has the host in a place of its own; pages and documents look for it where HTTP/1 has it.
+fn name_host(request: &mut http::Request<Incoming>) {
+    let host = request.uri().authority().map(|host| HeaderValue::from_str(host.as_str()));
+    if let Some(Ok(host)) = host {
+        request.headers_mut().insert(HOST, host);
+    }
+}
+
+/// Whoever came by HTTPS shall not come otherwise for a year.
+fn ask_for_https<B>(answer: &mut http::Response<B>) {
+    let year = HeaderValue::from_static("max-age=31536000");
+    answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, year);
 }
 
 /// Out of file descriptors or memory, by the system's own numbers.

@@ -21,6 +21,8 @@ pub struct Request {
     pub parameter: Option<String>,
     /// Set when the keys are loaded, and taken back when the server stops.
     pub is_ready: Arc<AtomicBool>,
+    /// The connection is encrypted, or a trusted proxy says that the one before it is.
+    pub is_https: bool,
     /// What error answers point at.
     pub docs_url: Arc<str>,
 }
@@ -39,7 +41,7 @@ pub(super) fn text(content_type: &'static str, body: impl Into<Bytes>) -> Respon
     response
 }
 
-pub(super) fn page(status: StatusCode, html: Result<String, askama::Error>) -> Answer {
+pub(super) fn page(status: StatusCode, html: Result<impl Into<Bytes>, askama::Error>) -> Answer {
     let html = html.map_err(|error| ApiError::new(Code::InternalUnexpected).caused_by(error))?;
     let mut response = text("text/html; charset=utf-8", html);
     *response.status_mut() = status;
@@ -118,5 +120,6 @@ pub(super) fn base(request: &Request) -> String {
             && host.len() <= 255
             && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))
     };
-    format!("http://{}", host.filter(is_plain).unwrap_or("127.0.0.1:8080"))
+    let scheme = if request.is_https { "https" } else { "http" };
+    format!("{scheme}://{}", host.filter(is_plain).unwrap_or("127.0.0.1:8080"))
 }

@@ -1,5 +1,16 @@
 //! The documents at `/docs` and the description at `/openapi.json`, for everybody.
+//!
+//! To write one takes a hundred times as long as to check a key, and anybody may ask for it: so they are
+//! kept as they were written.
+//!
+//! Bound: 64 documents, about 20 MB; then all are forgotten and written anew when they are asked for.
+//! Locks: one, held to copy a pointer, by requests for documents only.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use http::{HeaderValue, StatusCode};
 use keyward_tower::{ApiError, Code};
@@ -14,7 +25,34 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
-fn document(html: Result<String, askama::Error>) -> Answer {
+const MOST_KEPT: usize = 64;
+
+/// By path, by this server's address as the reader sees it, and by what error answers point at.
+type Kept = HashMap<[Box<str>; 3], Bytes>;
+static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
+
+/// Nothing that can panic happens while the lock is held, so a poisoned one is good.
+fn lock() -> MutexGuard<'static, Kept> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A document as it was written before, or is now.
+fn kept<E>(request: &Request, write: impl FnOnce(&str) -> Result<String, E>) -> Result<Bytes, E> {
+    let base = base(request);
+    let key = [request.parts.uri.path(), &base, &request.docs_url].map(Box::from);
+    if let Some(document) = lock().get(&key) {
+        return Ok(document.clone());
+    }
+    let document = Bytes::from(write(&base)?);
+    let mut kept = lock();
+    if kept.len() >= MOST_KEPT {
+        kept.clear();
+    }
+    kept.insert(key, document.clone());
+    Ok(document)
+}
+
+fn document(html: Result<Bytes, askama::Error>) -> Answer {
     let mut response = page(StatusCode::OK, html)?;
     let policy = HeaderValue::from_static(POLICY);
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
@@ -28,7 +66,7 @@ macro_rules! guides {
         /// # Errors
         /// INTERNAL_001 if the page cannot be made.
         pub async fn $name(request: Request) -> Answer {
-            document(guide::page($page, &base(&request), &request.docs_url))
+            document(kept(&request, |base| guide::page($page, base, &request.docs_url)))
         }
     )*};
 }
@@ -50,7 +88,8 @@ guides! {
 /// INTERNAL_001 if the page cannot be made.
 pub async fn reference(request: Request) -> Answer {
     let places: Vec<_> = openapi::groups().collect();
-    document(reference::page(openapi::description(), &base(&request), &places, None))
+    let write = |base: &str| reference::page(openapi::description(), base, &places, None);
+    document(kept(&request, write))
 }
 
 /// `GET /docs/reference/{name}`: the endpoints of a group.
@@ -62,7 +101,8 @@ pub async fn reference_group(request: Request) -> Answer {
     let wanted = request.parameter.as_deref();
     let shown = places.iter().map(|(_, place)| *place).find(|place| Some(*place) == wanted);
     let Some(shown) = shown else { return Err(ApiError::new(Code::EndpointNotFound)) };
-    document(reference::page(openapi::description(), &base(&request), &places, Some(shown)))
+    let write = |base: &str| reference::page(openapi::description(), base, &places, Some(shown));
+    document(kept(&request, write))
 }
 
 /// `GET /docs/try.js`: what sends a call from the reference.
@@ -81,5 +121,7 @@ pub async fn try_script(_: Request) -> Answer {
 /// # Errors
 /// None.
 pub async fn description(request: Request) -> Answer {
-    Ok(text("application/json; charset=utf-8", openapi::text(&base(&request), &request.docs_url)))
+    let Ok(json) =
+        kept(&request, |base| Ok::<_, Infallible>(openapi::text(base, &request.docs_url)));
+    Ok(text("application/json; charset=utf-8", json))
 }

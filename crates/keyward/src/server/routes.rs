@@ -1,7 +1,9 @@
 //! The table of routes. A route that is not here does not exist.
 //!
-//! It says for each route what it asks for: nothing, a key, a permission, and which pool it spends.
-//! Looked up once for each request, before the limit; what was found travels with the request.
+//! It says for each route what it asks for: nothing; a key, with which permission, and which pool it
+//! spends; a member, in which role, and whether the password or a code is asked for again. What every kind
+//! of caller is answered is compared with it by `tests/api/who.rs`, and `docs/who-may-do-what.md` is it for
+//! people. Looked up once for each request, before the limit; what was found travels with the request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,9 +18,10 @@ use super::{open, pages};
 #[cfg(feature = "passkeys")]
 use crate::dashboard::passkeys;
 use crate::dashboard::{
-    self, ApiRoute, CHARGE, EVERYBODY, Entry, Paging, WORKERS, alerts, assets, keys, login,
-    overview, profile, requests, team, trail, webhooks,
+    self, ApiRoute, CHARGE, Confirms, EVERYBODY, Entry, Paging, WORKERS, alerts, assets, keys,
+    login, overview, profile, requests, team, trail, webhooks,
 };
+use crate::observe::meter::Area;
 use crate::v3::change::Change;
 use crate::v3::{self, Answer};
 
@@ -44,6 +47,9 @@ pub struct Endpoint {
     pub pattern: &'static str,
     pub access: Access,
     pub permission: Option<Permission>,
+    /// For telling requests apart in `/metrics`.
+    pub area: Area,
+    pub confirms: Confirms,
     pub handler: Handler,
 }
 
@@ -62,6 +68,12 @@ impl Endpoint {
     /// Spends the pool of webhook tests. Contract 5.
     const fn webhook_test(mut self) -> Self {
         self.access = Access::Guarded { class: RateClass::WebhookTest, is_account_exempt: false };
+        self
+    }
+
+    /// Asks members for the password or a code once more.
+    const fn confirms(mut self, confirms: Confirms) -> Self {
+        self.confirms = confirms;
         self
     }
 
@@ -93,6 +105,8 @@ macro_rules! open_get {
             pattern: $pattern,
             access: Access::Open,
             permission: None,
+            area: Area::of($pattern),
+            confirms: Confirms::Never,
             handler: handler!(Open, $path),
         }
     };
@@ -111,6 +125,8 @@ macro_rules! v3 {
             pattern: $pattern,
             access: Access::Guarded { class: RateClass::Standard, is_account_exempt: false },
             permission: None,
+            area: Area::of($pattern),
+            confirms: Confirms::Never,
             handler: handler!($kind, $path),
         }
     };
@@ -123,6 +139,8 @@ macro_rules! page {
             pattern: $pattern,
             access: Access::Open,
             permission: None,
+            area: Area::of($pattern),
+            confirms: Confirms::Never,
             handler: Handler::Page($entry, |request| Box::pin($path(request))),
         }
     };
@@ -164,17 +182,17 @@ pub const ENDPOINTS: &[Endpoint] = &[
     page!("POST" "/invitations/{token}", Entry::Anyone, login::accept),
     page!("GET" "/overview", EVERYBODY, overview::show),
     page!("GET" "/keys", EVERYBODY, keys::list),
-    page!("POST" "/keys", WORKERS, keys::issue),
+    page!("POST" "/keys", WORKERS, keys::issue).confirms(Confirms::Production),
     page!("GET" "/keys/new", WORKERS, keys::new),
     page!("GET" "/keys/{id}", EVERYBODY, keys::show),
     page!("GET" "/keys/{id}/edit", WORKERS, keys::edit),
-    page!("POST" "/keys/{id}/edit", WORKERS, keys::change),
+    page!("POST" "/keys/{id}/edit", WORKERS, keys::change).confirms(Confirms::Production),
     page!("GET" "/keys/{id}/rotate", WORKERS, keys::ask_rotate),
-    page!("POST" "/keys/{id}/rotate", WORKERS, keys::rotate),
+    page!("POST" "/keys/{id}/rotate", WORKERS, keys::rotate).confirms(Confirms::Production),
     page!("POST" "/keys/{id}/disable", WORKERS, keys::disable),
     page!("POST" "/keys/{id}/enable", WORKERS, keys::enable),
     page!("GET" "/keys/{id}/revoke", WORKERS, keys::ask_revoke),
-    page!("POST" "/keys/{id}/revoke", WORKERS, keys::revoke),
+    page!("POST" "/keys/{id}/revoke", WORKERS, keys::revoke).confirms(Confirms::Production),
     page!("POST" "/keys/{id}/share", CHARGE, keys::share),
     page!("POST" "/keys/{id}/unshare", CHARGE, keys::unshare),
     page!("GET" "/webhooks", WORKERS, webhooks::list),
@@ -184,9 +202,9 @@ pub const ENDPOINTS: &[Endpoint] = &[
     page!("GET" "/webhooks/{id}/edit", WORKERS, webhooks::edit),
     page!("POST" "/webhooks/{id}/edit", WORKERS, webhooks::change),
     page!("GET" "/webhooks/{id}/rotate", WORKERS, webhooks::ask_rotate),
-    page!("POST" "/webhooks/{id}/rotate", WORKERS, webhooks::rotate),
+    page!("POST" "/webhooks/{id}/rotate", WORKERS, webhooks::rotate).confirms(Confirms::Production),
     page!("GET" "/webhooks/{id}/delete", WORKERS, webhooks::ask_delete),
-    page!("POST" "/webhooks/{id}/delete", WORKERS, webhooks::delete),
+    page!("POST" "/webhooks/{id}/delete", WORKERS, webhooks::delete).confirms(Confirms::Production),
     page!("POST" "/webhooks/{id}/on", WORKERS, webhooks::switch_on),
     page!("POST" "/webhooks/{id}/off", WORKERS, webhooks::switch_off),
     page!("POST" "/webhooks/{id}/test", WORKERS, webhooks::test),
@@ -208,18 +226,22 @@ pub const ENDPOINTS: &[Endpoint] = &[
     page!("POST" "/team/{id}/resume", CHARGE, team::resume),
     page!("POST" "/team/{id}/remove", CHARGE, team::remove),
     page!("POST" "/team/{id}/invite", CHARGE, team::invite_again),
-    page!("POST" "/team/{id}/reset", CHARGE, team::reset_link),
+    page!("POST" "/team/{id}/reset", CHARGE, team::reset_link).confirms(Confirms::Always),
     page!("GET" "/profile", EVERYBODY, profile::show),
     page!("POST" "/profile/name", EVERYBODY, profile::rename),
-    page!("POST" "/profile/password", EVERYBODY, profile::change_password),
-    page!("POST" "/profile/second-factor", EVERYBODY, profile::offer_factor),
+    page!("POST" "/profile/password", EVERYBODY, profile::change_password)
+        .confirms(Confirms::Always),
+    page!("POST" "/profile/second-factor", EVERYBODY, profile::offer_factor)
+        .confirms(Confirms::Always),
     page!("POST" "/profile/second-factor/on", EVERYBODY, profile::switch_on),
-    page!("POST" "/profile/second-factor/off", EVERYBODY, profile::switch_off),
-    page!("POST" "/profile/second-factor/codes", EVERYBODY, profile::renew_codes),
+    page!("POST" "/profile/second-factor/off", EVERYBODY, profile::switch_off)
+        .confirms(Confirms::Always),
+    page!("POST" "/profile/second-factor/codes", EVERYBODY, profile::renew_codes)
+        .confirms(Confirms::Always),
     #[cfg(feature = "passkeys")]
     page!("GET" "/profile/passkeys/new", EVERYBODY, passkeys::ask),
     #[cfg(feature = "passkeys")]
-    page!("POST" "/profile/passkeys/new", EVERYBODY, passkeys::begin),
+    page!("POST" "/profile/passkeys/new", EVERYBODY, passkeys::begin).confirms(Confirms::Always),
     #[cfg(feature = "passkeys")]
     page!("POST" "/profile/passkeys", EVERYBODY, passkeys::add),
     #[cfg(feature = "passkeys")]
@@ -227,7 +249,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     #[cfg(feature = "passkeys")]
     page!("POST" "/profile/passkeys/{id}/name", EVERYBODY, passkeys::rename),
     #[cfg(feature = "passkeys")]
-    page!("POST" "/profile/passkeys/{id}/remove", EVERYBODY, passkeys::remove),
+    page!("POST" "/profile/passkeys/{id}/remove", EVERYBODY, passkeys::remove)
+        .confirms(Confirms::Always),
     page!("POST" "/profile/sessions/{id}/end", EVERYBODY, profile::end_session),
     page!("POST" "/profile/sessions/end-others", EVERYBODY, profile::end_others),
     v3!("GET" "/v3/me", v3::me::show).exempt_from_account_state(),
@@ -310,6 +333,28 @@ impl Found {
             Self::Endpoint { endpoint, .. } => endpoint.pattern,
             Self::WrongMethod { pattern, .. } => pattern,
             Self::NoPath => "-",
+        }
+    }
+
+    /// The part of the server that it belongs to.
+    #[must_use]
+    pub const fn area(&self) -> Area {
+        match self {
+            Self::Endpoint { endpoint, .. } => endpoint.area,
+            Self::WrongMethod { pattern, .. } => Area::of(pattern),
+            Self::NoPath => Area::Unknown,
+        }
+    }
+
+    /// The pool that it spends.
+    #[must_use]
+    pub const fn class(&self) -> RateClass {
+        match self {
+            Self::Endpoint {
+                endpoint: Endpoint { access: Access::Guarded { class, .. }, .. },
+                ..
+            } => *class,
+            _ => RateClass::Standard,
         }
     }
 }

@@ -15,19 +15,21 @@ use http::Response;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use ipnet::IpNet;
+use keyward_core::account::RateClass;
 use keyward_core::time::{Moment, UnixMillis};
 use keyward_store::requests::{FROM_BROWSER, NewRequest, OVER_PLAIN_HTTP};
 use keyward_tower::client_addr::came_by_https;
-use keyward_tower::{Answered, ApiError, Code, Observer, Passage, Peer, Surroundings};
+use keyward_tower::{Answered, ApiError, Code, Inner, Observer, Passage, Surroundings};
 use percent_encoding::percent_decode_str;
-use tower_service::Service;
 
 use super::open;
 use super::routes::{Endpoint, Found, Handler, api_routes};
-use crate::app::{App, Chance, Clock};
+use crate::app::{App, Chance, Clock, ThreadApp};
 use crate::dashboard::{self, Arrival};
 use crate::observe::log::{Log, RequestLine};
+use crate::observe::meter::{Area, Counted, Meter};
 use crate::observe::records::Records;
+use crate::observe::spans::{Span, Spans};
 use crate::v3;
 
 /// Time and chance for the door.
@@ -54,10 +56,13 @@ impl Surroundings for Around {
     }
 }
 
-/// Writes a line for each answer, and remembers those below `/v3`.
+/// Writes a line for each answer, counts it, hands it to whoever collects traces, and remembers those
+/// below `/v3`.
 pub struct RequestLog {
     pub log: Log,
     pub records: Records,
+    pub meter: Meter,
+    pub spans: Spans,
 }
 
 impl Observer<Found> for RequestLog {
@@ -66,9 +71,19 @@ impl Observer<Found> for RequestLog {
         let caller = answered.caller;
         let environment = caller.map(|c| c.environment()).or_else(|| known.map(|k| k.environment));
         self.remember(answered);
+        self.trace(answered);
+        self.meter.count(&Counted {
+            area: answered.route.map_or(Area::Unreadable, Found::area),
+            status: answered.status.as_u16(),
+            code: answered.code,
+            reason: answered.reason,
+            class: answered.route.map_or(RateClass::Standard, Found::class),
+            micros: answered.micros,
+        });
         self.log.request(&RequestLine {
             at: answered.at.wall,
             request_id: answered.request_id.as_str(),
+            trace: answered.trace.map(|parent| parent.trace),
             method: answered.method.map_or("-", known_method),
             route: answered.route.map_or("-", Found::pattern),
             status: answered.status.as_u16(),
@@ -86,6 +101,23 @@ impl Observer<Found> for RequestLog {
 }
 
 impl RequestLog {
+    fn trace(&self, answered: &Answered<'_, Found>) {
+        if !self.spans.is_on() {
+            return;
+        }
+        self.spans.push(Span {
+            parent: answered.trace,
+            request_id: *answered.request_id.as_bytes(),
+            at: answered.at.wall,
+            micros: answered.micros,
+            method: answered.method.map_or("-", known_method),
+            route: answered.route.map_or("-", Found::pattern),
+            status: answered.status.as_u16(),
+            code: answered.code.map(Code::as_str),
+            reason: answered.reason,
+        });
+    }
+
     fn remember(&self, answered: &Answered<'_, Found>) {
         if !answered.is_guarded || !self.records.is_on() {
             return;
@@ -148,17 +180,19 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, ApiEr
 #[derive(Clone)]
 pub struct Dispatch(pub Arc<Inside>);
 
-/// What requests are answered with.
+/// What requests are answered with. One for each thread that serves.
 pub struct Inside {
     pub app: Arc<App>,
+    /// The same, for requests of this thread.
+    pub thread_app: Arc<ThreadApp>,
     pub is_ready: Arc<AtomicBool>,
     pub max_body_bytes: usize,
     pub docs_url: Arc<str>,
     pub trusted_proxies: Arc<[IpNet]>,
 }
 
-impl Service<http::Request<Incoming>> for Dispatch {
-    type Response = Response<Full<Bytes>>;
+impl Inner<Incoming, Found> for Dispatch {
+    type Body = Full<Bytes>;
     type Error = ApiError;
     type Future = Answering;
 
@@ -166,12 +200,8 @@ impl Service<http::Request<Incoming>> for Dispatch {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        let Some(passage) = parts.extensions.remove::<Passage<Found>>() else {
-            let error = ApiError::new(Code::InternalUnexpected);
-            return Box::pin(async { Err(error.caused_by("a request came past the door")) });
-        };
+    fn admit(&mut self, request: http::Request<Incoming>, passage: Passage<Found>) -> Self::Future {
+        let (parts, body) = request.into_parts();
         match self.0.choose(&passage, parts, body) {
             Ok(answering) => answering,
             Err(error) => Box::pin(async { Err(error) }),
@@ -190,9 +220,9 @@ fn no_path(passage: &Passage<Found>, parts: &http::request::Parts) -> Result<Ans
 }
 
 impl Inside {
-    /// What a trusted proxy says of the connection before it.
-    fn came_by_https(&self, parts: &http::request::Parts) -> bool {
-        let peer = parts.extensions.get::<Peer>();
+    /// Whether the connection is encrypted, or a trusted proxy says so of the one before it.
+    fn came_by_https(&self, passage: &Passage<Found>, parts: &http::request::Parts) -> bool {
+        let peer = passage.peer.as_ref();
         peer.is_some_and(|peer| came_by_https(peer, &parts.headers, &self.trusted_proxies))
     }
 
@@ -212,19 +242,20 @@ impl Inside {
         let parameter = parameter
             .and_then(|(start, end)| parts.uri.path().get(start..end))
             .map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned());
-        let Endpoint { permission, handler, .. } = endpoint;
+        let Endpoint { permission, confirms, handler, .. } = endpoint;
         match (handler, passage.caller) {
             (Handler::Open(handler), _) => {
                 let (app, is_ready) = (Arc::clone(&self.app), Arc::clone(&self.is_ready));
                 let docs_url = Arc::clone(&self.docs_url);
-                Ok(handler(open::Request { app, parts, parameter, is_ready, docs_url }))
+                let is_https = self.came_by_https(passage, &parts);
+                Ok(handler(open::Request { app, parts, parameter, is_ready, is_https, docs_url }))
             }
             (Handler::V3(_) | Handler::Change(_), Some(caller)) => {
                 if permission.is_some_and(|permission| !caller.may(permission)) {
                     return Err(ApiError::new(Code::PermissionMissing));
                 }
                 let request = v3::Request {
-                    app: Arc::clone(&self.app),
+                    app: Arc::clone(&self.thread_app),
                     caller,
                     address: passage.client,
                     request_id: passage.request_id,
@@ -244,14 +275,14 @@ impl Inside {
                 let arrival = Arrival {
                     app: Arc::clone(&self.app),
                     at: passage.at.wall,
-                    is_https: self.came_by_https(&parts),
+                    is_https: self.came_by_https(passage, &parts),
                     parts,
                     body,
                     parameter,
                     routes: api_routes(),
                     client: passage.client,
                 };
-                Ok(Box::pin(dashboard::answer(arrival, *entry, *handler)))
+                Ok(Box::pin(dashboard::answer(arrival, *entry, *confirms, *handler)))
             }
             (Handler::V3(_) | Handler::Change(_), None) => {
                 Err(ApiError::new(Code::NotAuthenticated))

@@ -6,7 +6,8 @@
 //! the request id that all of ours have.
 //!
 //! A client that sends no head is not waited for. The timer is set once and looked after when it rings:
-//! to set it anew for each request would cost more than to verify a key.
+//! to set it anew for each request would cost more than to verify a key. One that takes no answer is not
+//! waited for either: that timer is there only while nothing can be written.
 //!
 //! A socket that is closed while the client is still sending is reset, and the client may never see
 //! the answer. So after the last answer the rest is read and thrown away, within a bound.
@@ -14,7 +15,6 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,8 +23,13 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::places::Activity;
+
 /// How long a head may take. A connection that was used since the timer was set has that time again.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client may take nothing of an answer that waits for it.
+pub const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Read and thrown away before a connection is closed: at most this much,
 const LINGER_BYTES: usize = 32 << 20;
@@ -45,7 +50,9 @@ pin_project! {
         unreadable: Unreadable,
         patience: Pin<Box<Sleep>>,
         // Set when a request is read, and until its answer is begun.
-        is_answering: Arc<AtomicBool>,
+        activity: Arc<Activity>,
+        // Runs while an answer is not taken.
+        stuck: Option<Pin<Box<Sleep>>>,
         // Something was written since the timer was set.
         was_used: bool,
         // An answer of ours that replaces the library's, and how much of it is written.
@@ -57,13 +64,14 @@ pin_project! {
 }
 
 impl<T> Wire<T> {
-    /// The connection's bytes; `is_answering` is set by whoever takes its requests.
-    pub fn new(inner: T, unreadable: Unreadable, is_answering: Arc<AtomicBool>) -> Self {
+    /// The connection's bytes; whoever takes its requests says when one begins.
+    pub fn new(inner: T, unreadable: Unreadable, activity: Arc<Activity>) -> Self {
         Self {
             inner,
             unreadable,
             patience: Box::pin(tokio::time::sleep(HEAD_TIMEOUT)),
-            is_answering,
+            activity,
+            stuck: None,
             was_used: false,
             replaced: None,
             is_shut: false,
@@ -92,6 +100,22 @@ fn bare_answer(bytes: &[u8]) -> Option<(usize, Code)> {
     Some((start, code))
 }
 
+/// What came of writing; an error in place of waiting once the client has taken nothing for too long.
+fn or_stuck<R>(
+    stuck: &mut Option<Pin<Box<Sleep>>>,
+    cx: &mut Context<'_>,
+    written: Poll<io::Result<R>>,
+) -> Poll<io::Result<R>> {
+    if written.is_ready() {
+        if stuck.is_some() {
+            *stuck = None;
+        }
+        return written;
+    }
+    let timer = stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(TAKE_TIMEOUT)));
+    timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+}
+
 impl<T: AsyncWrite> Wire<T> {
     /// Writes what is left of a replaced answer.
     fn poll_replaced(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -101,7 +125,8 @@ impl<T: AsyncWrite> Wire<T> {
                 *this.replaced = None;
                 break;
             }
-            let n = ready!(this.inner.as_mut().poll_write(cx, &bytes[*written..]))?;
+            let n = this.inner.as_mut().poll_write(cx, &bytes[*written..]);
+            let n = ready!(or_stuck(this.stuck, cx, n))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -118,11 +143,16 @@ impl<T: AsyncRead> AsyncRead for Wire<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.project();
-        if let ready @ Poll::Ready(_) = this.inner.poll_read(cx, buffer) {
+        // Why not while stuck: nothing more is answered to a client that takes no answer, and the library
+        // must not begin one before the last is written. Whoever writes is woken.
+        if this.stuck.is_none()
+            && let ready @ Poll::Ready(_) = this.inner.poll_read(cx, buffer)
+        {
+            this.activity.read();
             return ready;
         }
         while this.patience.as_mut().poll(cx).is_ready() {
-            if !std::mem::take(this.was_used) && !this.is_answering.load(Ordering::Relaxed) {
+            if !std::mem::take(this.was_used) && !this.activity.is_at_work() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             this.patience.as_mut().reset(Instant::now() + HEAD_TIMEOUT);
@@ -142,7 +172,7 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Wire<T> {
         *this.was_used = true;
         // "100 Continue" is not yet an answer.
         if !bytes.starts_with(b"HTTP/1.1 1") {
-            this.is_answering.store(false, Ordering::Relaxed);
+            this.activity.rest();
         }
         if let Some((start, code)) = bare_answer(bytes) {
             let this = self.as_mut().project();
@@ -155,19 +185,24 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Wire<T> {
             }
             return Poll::Ready(Ok(bytes.len()));
         }
-        self.project().inner.poll_write(cx, bytes)
+        let this = self.project();
+        let written = this.inner.poll_write(cx, bytes);
+        or_stuck(this.stuck, cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_replaced(cx))?;
-        self.project().inner.poll_flush(cx)
+        let this = self.project();
+        let flushed = this.inner.poll_flush(cx);
+        or_stuck(this.stuck, cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_replaced(cx))?;
         let mut this = self.project();
         if !*this.is_shut {
-            ready!(this.inner.as_mut().poll_shutdown(cx))?;
+            let shut = this.inner.as_mut().poll_shutdown(cx);
+            ready!(or_stuck(this.stuck, cx, shut))?;
             *this.is_shut = true;
             *this.linger = Some((Box::pin(tokio::time::sleep(QUIET)), Instant::now() + LINGER));
         }
@@ -192,9 +227,28 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Wire<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// One buffer at a time, so that an answer can be recognised.
+    /// Head and body as they are, where copying them together first would cost more. What the library
+    /// answers by itself is a head alone, and so a single buffer.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut filled = buffers.iter().filter(|buffer| !buffer.is_empty());
+        let (first, second) = (filled.next(), filled.next());
+        if second.is_none() {
+            return self.poll_write(cx, first.map_or(&[], |buffer| buffer));
+        }
+        ready!(self.as_mut().poll_replaced(cx))?;
+        let this = self.project();
+        *this.was_used = true;
+        this.activity.rest();
+        let written = this.inner.poll_write_vectored(cx, buffers);
+        or_stuck(this.stuck, cx, written)
+    }
+
     fn is_write_vectored(&self) -> bool {
-        false
+        self.inner.is_write_vectored()
     }
 }
 
@@ -204,11 +258,32 @@ mod tests {
 
     use super::*;
 
-    fn wire() -> (Wire<tokio::io::DuplexStream>, tokio::io::DuplexStream, Arc<AtomicBool>) {
+    fn wire() -> (Wire<tokio::io::DuplexStream>, tokio::io::DuplexStream, Arc<Activity>) {
         let (near, far) = tokio::io::duplex(1024);
-        let is_answering = Arc::new(AtomicBool::new(false));
-        let wire = Wire::new(near, Arc::new(|_| vec![]), Arc::clone(&is_answering));
-        (wire, far, is_answering)
+        let activity = Arc::new(Activity::default());
+        let wire = Wire::new(near, Arc::new(|_| vec![]), Arc::clone(&activity));
+        (wire, far, activity)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_no_answer_is_not_waited_for_and_who_takes_some_has_time_again() {
+        let (mut wire, mut far, _) = wire();
+        wire.write_all(&[0; 1024]).await.expect("there is room");
+        let started = Instant::now();
+        let error = wire.write_all(&[0]).await.expect_err("nothing is taken");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed(), TAKE_TIMEOUT);
+        let (mut wire, mut slow, _) = self::wire();
+        std::mem::swap(&mut far, &mut slow);
+        let taking = tokio::spawn(async move {
+            for _ in 0..10 {
+                tokio::time::sleep(TAKE_TIMEOUT - Duration::from_secs(1)).await;
+                far.read_u8().await.expect("it is written");
+            }
+            far
+        });
+        wire.write_all(&[0; 1034]).await.expect("each byte comes in time");
+        taking.await.expect("no panic");
     }
 
     #[tokio::test(start_paused = true)]
@@ -222,8 +297,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_may_take_its_time_and_a_used_connection_waits_once_more() {
-        let (mut wire, mut far, is_answering) = wire();
-        is_answering.store(true, Ordering::Relaxed);
+        let (mut wire, mut far, activity) = wire();
+        activity.work();
         wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.expect("there is room");
         let reading = tokio::time::timeout(HEAD_TIMEOUT * 10, wire.read_u8());
         assert!(reading.await.is_err(), "a request that is being answered is waited for");

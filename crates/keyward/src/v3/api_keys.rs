@@ -149,7 +149,7 @@ pub async fn show(request: Request) -> Answer {
     request.answer(&KeyView::of(&key, request.at))
 }
 
-fn read_permissions(body: &Object, faults: &mut Faults) -> Option<PermissionSet> {
+pub(super) fn read_permissions(body: &Object, faults: &mut Faults) -> Option<PermissionSet> {
     let names = body.texts("permissions", faults)?;
     let mut set = vec![];
     for name in names {
@@ -161,7 +161,7 @@ fn read_permissions(body: &Object, faults: &mut Faults) -> Option<PermissionSet>
     Some(set.into_iter().collect())
 }
 
-fn read_networks(body: &Object, faults: &mut Faults) -> Option<Vec<IpNet>> {
+pub(super) fn read_networks(body: &Object, faults: &mut Faults) -> Option<Vec<IpNet>> {
     let texts = body.texts("allowed_addresses", faults)?;
     let mut found = vec![];
     for text in texts {
@@ -175,7 +175,7 @@ fn read_networks(body: &Object, faults: &mut Faults) -> Option<Vec<IpNet>> {
 }
 
 /// `None`: nothing is said about it. `Some(None)`: never.
-fn read_expiry(body: &Object, faults: &mut Faults) -> Option<Option<UnixMillis>> {
+pub(super) fn read_expiry(body: &Object, faults: &mut Faults) -> Option<Option<UnixMillis>> {
     if !body.has("expires_at") {
         return None;
     }

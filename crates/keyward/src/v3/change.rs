@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::extract::{Object, idempotency_key};
 use super::{Answer, Request, answer};
 use crate::app::idempotency::{self, Begun, Turn};
-use crate::app::{App, AppError, Faults};
+use crate::app::{AppError, Faults, ThreadApp};
 
 /// A request that may change something.
 pub struct Change {
@@ -32,7 +32,7 @@ pub struct Change {
 
 /// Writes the answer.
 pub struct Writer {
-    app: Arc<App>,
+    app: Arc<ThreadApp>,
     request_id: RequestId,
     at: UnixMillis,
     turn: Option<Turn>,
@@ -173,7 +173,7 @@ impl Writer {
         let Self { app, at, turn, .. } = self;
         let written = match turn {
             Some(turn) => {
-                let (answer, turn) = turn.keep_alone(app, at, answer).await?;
+                let (answer, turn) = turn.keep_alone(Arc::clone(&app.0), at, answer).await?;
                 Written { answer, _turn: Some(turn) }
             }
             None => Written { answer, _turn: None },

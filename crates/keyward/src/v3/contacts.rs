@@ -214,7 +214,7 @@ pub async fn update(change: Change) -> Answer {
 /// A number that belongs to nobody.
 const SANDBOX_NUMBER: &str = "+14155550123";
 
-fn read_change(body: &Object) -> Result<ContactChange, ApiError> {
+pub(super) fn read_change(body: &Object) -> Result<ContactChange, ApiError> {
     let mut faults = body.faults();
     let opt_out = body.flag("opt_out", &mut faults);
     let channel = body.text("default_channel", &mut faults);

@@ -1,5 +1,6 @@
 //! From the product's words to the contract's codes: the one place.
 
+use keyward_core::secret::hide_keys;
 use keyward_store::StoreError;
 use keyward_tower::{ApiError, Code};
 
@@ -25,7 +26,9 @@ impl From<AppError> for ApiError {
             AppError::Taken(message) => Self::new(Code::AlreadyExists).saying(message),
             AppError::Invalid(faults) => {
                 let pairs = faults.into_iter().flat_map(|(field, sentences)| {
-                    sentences.into_iter().map(move |sentence| (field.clone(), sentence))
+                    // A sentence may repeat a word that was sent.
+                    let shown = |sentence: String| hide_keys(&sentence).into_owned();
+                    sentences.into_iter().map(move |sentence| (field.clone(), shown(sentence)))
                 });
                 pairs.fold(Self::new(Code::RequestInvalid), |error, (field, sentence)| {
                     error.about(field, sentence)
@@ -41,20 +44,32 @@ impl From<AppError> for ApiError {
             | AppError::NotConfirmed
             | AppError::WrongCredentials
             | AppError::TooManyAttempts(_) => Self::new(Code::PermissionMissing),
-            AppError::Unavailable(cause) => Self::new(match cause {
-                StoreError::ReadOnly | StoreError::Full | StoreError::Busy => {
-                    Code::InternalUnavailable
-                }
+            AppError::Unavailable(cause) => match cause {
+                StoreError::ReadOnly => unavailable("the data of the server is read-only"),
+                StoreError::Full => unavailable("the disk of the server is full"),
+                StoreError::Failing => unavailable("the disk of the server reports errors"),
+                StoreError::Slow => unavailable("the disk of the server does not keep up"),
+                StoreError::Busy => unavailable("too much is being changed"),
+                StoreError::InDoubt => Self::new(Code::InternalUnavailable).saying(IN_DOUBT),
                 // A conflict that nobody expected, and what the engine reports of itself.
                 StoreError::Conflict(_)
                 | StoreError::Newer { .. }
                 | StoreError::Corrupt(_)
-                | StoreError::Engine(_) => Code::DatabaseFailed,
-            })
+                | StoreError::Engine(_) => Self::new(Code::DatabaseFailed),
+            }
             .caused_by(cause),
             AppError::Internal(cause) => Self::new(Code::InternalUnexpected).caused_by(cause),
         }
     }
+}
+
+const IN_DOUBT: &str = "Service temporarily unavailable: the disk of the server failed. Whether this was \
+                        changed is not known: look, or send it again with its Idempotency-Key";
+
+/// The reason as far as it helps who asks; the operator finds the whole in the log.
+fn unavailable(reason: &str) -> ApiError {
+    ApiError::new(Code::InternalUnavailable)
+        .saying(format!("Service temporarily unavailable: {reason}. Nothing was changed"))
 }
 
 /// A rule as a sentence.

@@ -13,14 +13,25 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::Request;
+use crate::app::bodies::{Sender, Share};
 use crate::app::{AppError, Faults};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Values, lists and objects in a body. No change has a hundredth of them, and each takes far more memory
+/// than it takes on the wire.
+const MOST_VALUES: usize = 10_000;
+/// What one takes at most beside its text: its place in a tree that is half full.
+const VALUE_BYTES: usize = 160;
+
 /// The members of a JSON object, each name once.
-#[derive(Debug, Default)]
-pub struct Object(serde_json::Map<String, Value>);
+#[derive(Default)]
+pub struct Object {
+    members: serde_json::Map<String, Value>,
+    /// The memory that it takes.
+    _share: Option<Share>,
+}
 
 impl Request {
     /// Reads the body as a JSON object. No body counts as `{}`.
@@ -28,45 +39,71 @@ impl Request {
     /// # Errors
     /// 413, 415 or 400, in this order; 504 if it does not arrive in time.
     pub(super) async fn object(&mut self) -> Result<Object, ApiError> {
-        let bytes = self.bytes().await?;
+        let mut share = self.app.bodies.share(Sender::Account(self.caller.own_account()));
+        let lines = self.parts.headers.iter();
+        if !share
+            .grow_by_head(lines.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
+        {
+            return Err(no_room());
+        }
+        let bytes = self.bytes(&mut share).await?;
         if bytes.trim_ascii().is_empty() {
             return Ok(Object::default());
         }
         if !is_json(self.parts.headers.get(CONTENT_TYPE)) {
             return Err(ApiError::new(Code::MediaTypeUnsupported));
         }
-        serde_json::from_slice(&bytes).map_err(|error| {
-            // What serde says may repeat what was sent; the place is all that is told.
-            let sentence = if error.is_data() {
-                match error.to_string().strip_prefix("member twice: ") {
-                    Some(_) => String::from("The body must not name a member twice"),
-                    None => String::from("The body must be a JSON object"),
-                }
-            } else {
-                let (line, column) = (error.line(), error.column());
-                format!("The body must be valid JSON: line {line}, column {column}")
-            };
-            ApiError::new(Code::RequestInvalid).about("body", sentence)
-        })
+        let n_values = 1 + bytes.iter().filter(|byte| b",[{".contains(byte)).count();
+        if n_values > MOST_VALUES {
+            let sentence = format!("The body must not have more than {MOST_VALUES} values");
+            return Err(ApiError::new(Code::RequestInvalid).about("body", sentence));
+        }
+        if !share.grow(bytes.len() + n_values * VALUE_BYTES) {
+            return Err(no_room());
+        }
+        let object = parse(&bytes)?;
+        Ok(Object { _share: Some(share), ..object })
     }
 
     /// Reads all of the body, within its bounds.
-    async fn bytes(&mut self) -> Result<Vec<u8>, ApiError> {
+    async fn bytes(&mut self, share: &mut Share) -> Result<Vec<u8>, ApiError> {
         let most = self.max_body_bytes;
         let announced = self.parts.headers.get(CONTENT_LENGTH);
         let announced = announced.and_then(|v| v.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
         if announced > most {
             return Err(ApiError::new(Code::BodyTooLarge));
         }
-        match tokio::time::timeout(BODY_TIMEOUT, collect(&mut self.body, most, announced)).await {
+        match tokio::time::timeout(BODY_TIMEOUT, collect(&mut self.body, most, share)).await {
             Ok(result) => result,
             Err(_) => Err(ApiError::new(Code::TimedOut)),
         }
     }
 }
 
-async fn collect(body: &mut Incoming, most: usize, expected: usize) -> Result<Vec<u8>, ApiError> {
-    let mut bytes = Vec::with_capacity(expected);
+/// Reads a JSON object.
+pub(super) fn parse(bytes: &[u8]) -> Result<Object, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        // What serde says may repeat what was sent; the place is all that is told.
+        let sentence = if error.is_data() {
+            match error.to_string().strip_prefix("member twice: ") {
+                Some(_) => String::from("The body must not name a member twice"),
+                None => String::from("The body must be a JSON object"),
+            }
+        } else {
+            let (line, column) = (error.line(), error.column());
+            format!("The body must be valid JSON: line {line}, column {column}")
+        };
+        ApiError::new(Code::RequestInvalid).about("body", sentence)
+    })
+}
+
+fn no_room() -> ApiError {
+    ApiError::new(Code::InternalUnavailable).caused_by("too many bodies are being sent at once")
+}
+
+/// Why it grows as it comes: what is announced may never come.
+async fn collect(body: &mut Incoming, most: usize, share: &mut Share) -> Result<Vec<u8>, ApiError> {
+    let mut bytes: Vec<u8> = Vec::new();
     while !body.is_end_stream()
         && let Some(frame) = body.frame().await
     {
@@ -77,6 +114,14 @@ async fn collect(body: &mut Incoming, most: usize, expected: usize) -> Result<Ve
         if let Some(data) = frame.data_ref() {
             if bytes.len() + data.len() > most {
                 return Err(ApiError::new(Code::BodyTooLarge));
+            }
+            let needed = bytes.len() + data.len();
+            if needed > bytes.capacity() {
+                let grown = needed.max(bytes.capacity() * 2).min(most);
+                if !share.grow(grown - bytes.capacity()) {
+                    return Err(no_room());
+                }
+                bytes.reserve_exact(grown - bytes.len());
             }
             bytes.extend_from_slice(data);
         }
@@ -111,7 +156,7 @@ impl<'de> Deserialize<'de> for Object {
                         return Err(serde::de::Error::custom("member twice: "));
                     }
                 }
-                Ok(Object(members))
+                Ok(Object { members, _share: None })
             }
         }
 
@@ -122,7 +167,7 @@ impl<'de> Deserialize<'de> for Object {
 impl Object {
     /// A member; `null` counts as absent.
     fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
+        self.members.get(name).filter(|value| !value.is_null())
     }
 
     /// A text, or a sentence about why it is none.
@@ -145,7 +190,7 @@ impl Object {
     /// True if a member is there, be it `null`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.members.contains_key(name)
     }
 
     /// A whole number from 0 on, or a sentence about why it is none.

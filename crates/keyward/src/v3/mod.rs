@@ -6,6 +6,9 @@ pub mod contacts;
 pub mod description;
 pub mod error;
 pub mod extract;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod me;
 pub mod page;
 pub mod users;
@@ -26,14 +29,14 @@ use keyward_tower::headers::{X_SANDBOX, with_room};
 use keyward_tower::{ApiError, Code, RequestId, envelope};
 use serde::Serialize;
 
-use crate::app::{Actor, App, Holder};
+use crate::app::{Actor, Holder, ThreadApp};
 
 /// What a handler gives.
 pub type Answer = Result<Response<Full<Bytes>>, ApiError>;
 
 /// One request that has passed the door, with everything that a handler needs.
 pub struct Request {
-    pub app: Arc<App>,
+    pub app: Arc<ThreadApp>,
     pub caller: Caller,
     /// Who sent it, behind proxies that are trusted.
     pub address: IpAddr,

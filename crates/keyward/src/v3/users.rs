@@ -97,13 +97,13 @@ pub async fn show(request: Request) -> Answer {
 }
 
 /// What an invitation says.
-struct Invitation {
-    name: String,
-    email: String,
-    role: Role,
+pub(super) struct Invitation {
+    pub(super) name: String,
+    pub(super) email: String,
+    pub(super) role: Role,
 }
 
-fn read_invitation(body: &Object) -> Result<Invitation, ApiError> {
+pub(super) fn read_invitation(body: &Object) -> Result<Invitation, ApiError> {
     let mut faults = body.faults();
     let email = body.text("email", &mut faults).map(str::trim);
     let name = body.text("name", &mut faults).map(str::trim);

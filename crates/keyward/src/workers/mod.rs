@@ -1,10 +1,14 @@
 //! What runs by itself beside the requests.
 
 pub mod alerts;
+pub mod clock;
+pub mod disk;
 pub mod records;
+pub mod traces;
 pub mod webhooks;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use keyward_store::StoreError;
@@ -16,8 +20,8 @@ use crate::observe::log::{Level, Log};
 
 /// Usage is written this often: a crash loses at most as much,
 pub const FLUSH_EVERY: Duration = Duration::from_secs(2);
-/// or as this where writing takes long, for many keys are in use at once.
-pub const FLUSH_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+/// and this where many keys are in use at once: writing is then spread over so much time.
+pub const FLUSH_WITHIN: Duration = Duration::from_secs(56);
 /// The store is asked for changes this often, should nobody have rung.
 pub const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 
@@ -25,12 +29,14 @@ pub const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 pub struct UsageWriter {
     app: Arc<App>,
     pending: Mutex<Pending>,
+    /// A copy for whoever must not wait until something is written.
+    dropped: AtomicU64,
 }
 
 impl UsageWriter {
     #[must_use]
     pub fn new(app: Arc<App>) -> Self {
-        Self { app, pending: Mutex::default() }
+        Self { app, pending: Mutex::default(), dropped: AtomicU64::new(0) }
     }
 
     /// Writes everything that was counted so far.
@@ -41,19 +47,42 @@ impl UsageWriter {
         let Reach::Here(follower) = &self.app.reach else { return Ok(()) };
         let mut pending = self.pending.lock().await;
         pending.add(follower.verifier.drain_usage());
+        self.dropped.store(pending.dropped, Ordering::Relaxed);
         pending.flush(&self.app.store).await
+    }
+
+    /// Requests whose count was dropped since start, because too much could not be written.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Takes over what was counted so far; gives the portions in which it is to be written.
+    async fn begin(&self) -> usize {
+        let Reach::Here(follower) = &self.app.reach else { return 0 };
+        let mut pending = self.pending.lock().await;
+        pending.add(follower.verifier.drain_usage());
+        self.dropped.store(pending.dropped, Ordering::Relaxed);
+        pending.begin()
+    }
+}
+
+impl Portions for UsageWriter {
+    fn app(&self) -> &App {
+        &self.app
+    }
+
+    async fn write_portion(&self) -> Result<(), StoreError> {
+        self.pending.lock().await.write_portion(&self.app.store).await
     }
 }
 
 /// Flushes usage until told to stop.
 pub async fn flush_usage(writer: Arc<UsageWriter>, log: Log, mut stop: watch::Receiver<bool>) {
     let mut is_failing = false;
-    let mut pause = FLUSH_EVERY;
-    while !stopped(&mut stop, pause).await {
-        let started = writer.app.clock.micros();
-        let result = writer.flush().await;
-        let took = writer.app.clock.micros().saturating_sub(started);
-        pause = pause_after(took, FLUSH_EVERY, FLUSH_AT_LEAST_EVERY);
+    while !stopped(&mut stop, FLUSH_EVERY).await {
+        let n_portions = writer.begin().await;
+        let result = spread(&*writer, n_portions, FLUSH_WITHIN, &mut stop).await;
         let at = writer.app.clock.wall();
         // Said once when it begins and once when it is over.
         match &result {
@@ -83,10 +112,37 @@ pub async fn follow(app: Arc<App>, log: Log, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// How long to wait after some work took so many microseconds: so long that it takes one part in fifty
-/// of the time, within bounds. What is written down must not crowd out the requests it tells of.
-fn pause_after(took_micros: u64, least: Duration, most: Duration) -> Duration {
-    Duration::from_micros(took_micros.saturating_mul(50)).clamp(least, most)
+/// Something that is written down in portions.
+trait Portions {
+    fn app(&self) -> &App;
+    fn write_portion(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Writes portion after portion, until all are written, one fails or all is to stop. What is written down
+/// must not crowd out the requests it tells of.
+async fn spread(
+    writer: &impl Portions,
+    n_portions: usize,
+    within: Duration,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<(), StoreError> {
+    let clock = &writer.app().clock;
+    for n_left in (0..n_portions).rev() {
+        let started = clock.micros();
+        writer.write_portion().await?;
+        let took = clock.micros().saturating_sub(started);
+        if n_left > 0 && stopped(stop, pause_after(took, within, n_portions)).await {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How long to wait after a portion took so many microseconds: so long that writing takes one part in
+/// fifty of the time, unless all of it would take too long then.
+fn pause_after(took_micros: u64, within: Duration, n_portions: usize) -> Duration {
+    let most = within / u32::try_from(n_portions).unwrap_or(u32::MAX).max(1);
+    Duration::from_micros(took_micros.saturating_mul(50)).min(most)
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>, after: Duration) -> bool {
@@ -101,12 +157,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_takes_long_is_done_less_often_within_bounds() {
-        let pause = |took_micros| {
-            let pause = pause_after(took_micros, FLUSH_EVERY, FLUSH_AT_LEAST_EVERY);
-            pause.as_millis()
+    fn writing_takes_one_part_in_fifty_of_the_time_unless_there_is_too_much() {
+        let pause = |took_micros, n_portions| {
+            pause_after(took_micros, Duration::from_secs(28), n_portions).as_millis()
         };
-        assert_eq!([0, 40_000, 100_000].map(pause), [2_000, 2_000, 5_000]);
-        assert_eq!([1_200_000, 5_000_000, u64::MAX].map(pause), [60_000; 3]);
+        assert_eq!([pause(0, 1), pause(2_000, 1), pause(2_000, 100)], [0, 100, 100]);
+        assert_eq!([pause(2_000, 400), pause(u64::MAX, 4)], [70, 7_000]);
     }
 }

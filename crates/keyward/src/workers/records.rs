@@ -6,15 +6,15 @@ use std::time::Duration;
 use keyward_store::StoreError;
 use tokio::sync::{Mutex, watch};
 
-use super::{pause_after, stopped};
+use super::{Portions, spread, stopped};
 use crate::app::App;
 use crate::app::records::Pending;
 use crate::observe::log::{Level, Log};
 
 /// Requests are written this often: a crash loses at most as much,
 const WRITE_EVERY: Duration = Duration::from_millis(500);
-/// or as this where writing takes long, for more come than there is time for.
-const WRITE_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+/// and this where more come than there is time for: writing is then spread over so much time.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Writes requests down.
 pub struct RecordWriter {
@@ -47,22 +47,28 @@ impl RecordWriter {
         pending.sweep_all(&self.app).await
     }
 
-    async fn turn(&self) -> Result<(), StoreError> {
-        let mut pending = self.pending.lock().await;
-        pending.write(&self.app).await?;
-        pending.sweep(&self.app).await
+    async fn turn(&self, stop: &mut watch::Receiver<bool>) -> Result<(), StoreError> {
+        let n_portions = self.pending.lock().await.begin(&self.app);
+        spread(self, n_portions, WRITE_WITHIN, stop).await?;
+        self.pending.lock().await.sweep(&self.app).await
+    }
+}
+
+impl Portions for RecordWriter {
+    fn app(&self) -> &App {
+        &self.app
+    }
+
+    async fn write_portion(&self) -> Result<(), StoreError> {
+        self.pending.lock().await.write_portion(&self.app).await
     }
 }
 
 /// Writes until told to stop.
 pub async fn write_records(writer: Arc<RecordWriter>, log: Log, mut stop: watch::Receiver<bool>) {
     let mut failing: Option<u64> = None;
-    let mut pause = WRITE_EVERY;
-    while !stopped(&mut stop, pause).await {
-        let started = writer.app.clock.micros();
-        let result = writer.turn().await;
-        let took = writer.app.clock.micros().saturating_sub(started);
-        pause = pause_after(took, WRITE_EVERY, WRITE_AT_LEAST_EVERY);
+    while !stopped(&mut stop, WRITE_EVERY).await {
+        let result = writer.turn(&mut stop).await;
         let at = writer.app.clock.wall();
         let n_dropped = writer.app.records.dropped().total();
         // Said once when it begins and once when it is over.

@@ -16,6 +16,7 @@ use keyward_store::requests::{self, Sighting};
 use keyward_store::usage::{self, UsageRow};
 use keyward_store::users::{self, User};
 
+use crate::dashboard::member_of;
 use crate::smtp::{Rules, SmtpServer};
 use crate::support::{BEGIN, KeyOf, TestKey, TestServer};
 
@@ -526,24 +527,30 @@ async fn who_sees_and_who_changes_alerts_depends_on_the_role_and_the_account() {
     assert!(matches!(refused, Err(AppError::NotAllowed)));
     assert_eq!(sees(other.id, Role::Owner).await.expect("it may").len(), 1);
     let id = open(&server).await[0].id;
-    let change = async |role: Role, account: AccountId, id: AlertId| {
-        let actor = Actor::Person(person(account, role));
+    let change = async |person: Person, id: AlertId| {
+        let (account, actor) = (person.account, Actor::Person(person));
         let snoozed = alerts::snooze(app, &actor, account, id, 1).await;
         let dismissed = alerts::dismiss(app, &actor, account, id).await;
         (snoozed, dismissed)
     };
     for role in [Role::Developer, Role::Billing] {
-        let refused = change(role, account, id).await;
+        let refused = change(person(account, role), id).await;
         assert!(
             matches!(refused, (Err(AppError::NotAllowed), Err(AppError::NotAllowed))),
             "{role}"
         );
     }
-    let elsewhere = change(Role::Owner, other.id, id).await;
+    // Who changes something must be there when it is done.
+    let owner_of = async |account: AccountId, email: &str| {
+        let user = member_of(&server, account, email, Role::Owner).await;
+        Person { user, ..person(account, Role::Owner) }
+    };
+    let elsewhere = change(owner_of(other.id, "owner@globex.example").await, id).await;
     let is_not_found =
         |result: &Result<(), AppError>| matches!(result, Err(AppError::NotFound(Resource::Alert)));
     assert!(is_not_found(&elsewhere.0) && is_not_found(&elsewhere.1));
-    let nowhere = change(Role::Owner, account, AlertId::from_bytes([9; 16])).await;
+    let nowhere = owner_of(account, "owner@example.com").await;
+    let nowhere = change(nowhere, AlertId::from_bytes([9; 16])).await;
     assert!(is_not_found(&nowhere.0) && is_not_found(&nowhere.1));
     assert_eq!(open(&server).await.len(), 4);
 }

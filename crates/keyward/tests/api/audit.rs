@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::cli::{Ended, Shell};
+use crate::program::{Ended, Shell};
 
 /// A log of five rows: an account with its owner, three keys, one of them revoked.
 fn shell_with_a_log() -> Shell {

@@ -1,102 +1,9 @@
 //! The command line as people use it: the real program, alone and beside a real server.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
 use serde_json::{Value, json};
 
+use crate::program::{SETUP, Shell};
 use crate::support::{TestKey, TestServer};
-
-/// The program on a data folder of its own.
-pub(crate) struct Shell {
-    folder: tempfile::TempDir,
-    pub(crate) data_dir: PathBuf,
-}
-
-/// What a command left behind.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Shell {
-    pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let data_dir = folder.path().join("data");
-        Self { folder, data_dir }
-    }
-
-    pub(crate) fn on(data_dir: &Path) -> Self {
-        Self { data_dir: data_dir.to_owned(), ..Self::new() }
-    }
-
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
-        // No setting of whoever runs the tests must reach them.
-        command.env_clear().current_dir(self.folder.path());
-        command.args(arguments).arg("--data-dir").arg(&self.data_dir);
-        command
-    }
-
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
-        self.run_with(arguments, b"")
-    }
-
-    fn run_with(&self, arguments: &[&str], stdin: &[u8]) -> Ended {
-        let mut command = self.command(arguments);
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program is built");
-        // A command that does not read its input closes it.
-        let _ = child.stdin.take().expect("it is piped").write_all(stdin);
-        let Output { status, stdout, stderr } = child.wait_with_output().expect("it was started");
-        Ended {
-            code: status.code().unwrap_or(-1),
-            out: String::from_utf8(stdout).expect("it writes text"),
-            err: String::from_utf8(stderr).expect("it writes text"),
-        }
-    }
-
-    /// Runs a command that must succeed, with `--json`.
-    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
-        let ended = self.run(&[arguments, &["--json"]].concat());
-        assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
-        serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
-    }
-
-    pub(crate) fn set_up(&self) {
-        let ended = self.run_with(&SETUP, b"correct horse battery staple\n");
-        assert_eq!(ended.code, 0, "{ended:?}");
-    }
-
-    pub(crate) fn issue(&self, more: &[&str]) -> (TestKey, Value) {
-        let arguments =
-            [&["keys", "create", "--name", "job", "--environment", "production"], more].concat();
-        let issued = self.json(&arguments);
-        let text = |name: &str| issued[name].as_str().expect("a text").to_owned();
-        let key = TestKey { id: text("id").parse().expect("a UUID"), clear: text("key") };
-        (key, issued)
-    }
-
-    fn explain(&self, key: &str) -> (i32, Value) {
-        let ended = self.run_with(&["keys", "explain", "--key-stdin", "--json"], key.as_bytes());
-        let told = serde_json::from_str(&ended.out);
-        (ended.code, told.unwrap_or_else(|error| panic!("{error}: {ended:?}")))
-    }
-}
-
-const SETUP: [&str; 8] = [
-    "setup",
-    "--account",
-    "Acme",
-    "--owner-name",
-    "Ada Lovelace",
-    "--owner-email",
-    "ada@example.com",
-    "--password-stdin",
-];
 
 #[test]
 fn setup_makes_the_first_account_and_no_second_one() {
@@ -237,6 +144,9 @@ fn every_command_has_help_with_an_example() {
         "keys rotate",
         "keys explain",
         "keys import",
+        "backup",
+        "restore",
+        "doctor",
     ] {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let ended = shell.run(&words);

@@ -103,7 +103,7 @@ async fn hook(server: &TestServer, key: &TestKey, url: &str, change: Value) -> H
 }
 
 /// The signature by another implementation than the server's: HMAC written out over SHA-256.
-fn signature(secret: &str, received: &Received) -> String {
+pub(crate) fn signature(secret: &str, received: &Received) -> String {
     use sha2::{Digest as _, Sha256};
 
     let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("a secret")).expect("base64");
@@ -601,6 +601,8 @@ async fn events_are_forgotten_after_their_days_and_go_with_their_webhook() {
     scene.call("DELETE", &hook.path, json!({})).await;
     let id: keyward_core::id::EventId =
         events[0]["id"].as_str().expect("an id").parse().expect("an id");
-    let gone = scene.server.app().store.read(move |tx| webhook_events::find(tx, id)).await;
+    let webhook: keyward_core::id::WebhookId =
+        hook.path.rsplit('/').next().expect("its id").parse().expect("an id");
+    let gone = scene.server.app().store.read(move |tx| webhook_events::find(tx, webhook, id)).await;
     assert_eq!(gone.expect("the store answers"), None);
 }

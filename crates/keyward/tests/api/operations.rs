@@ -1,10 +1,14 @@
 //! What an operator counts on: restarts, usage, logs, faults.
 
+use std::future::Future as _;
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Waker};
+
 use keyward::app::{Actor, keys};
 use keyward::config::Settings;
 use keyward_core::account::{Environment, RateClass};
 use keyward_core::usage::Outcome;
-use keyward_store::usage;
+use keyward_store::{StoreError, usage};
 
 use crate::support::{BEGIN, KeyOf, TestServer};
 
@@ -36,7 +40,7 @@ async fn a_change_that_nobody_rang_for_is_followed() {
             let mark = keyward_core::record::Mark { at: BEGIN, by: String::from("operator") };
             keyward_store::keys::put(tx, &key.revoke(mark).expect("it is not revoked"))
         });
-        revoked.map_err(|error: keyward_store::StoreError| error)
+        revoked.map_err(|error: StoreError| error)
     });
     revoke.await.expect("no panic").expect("the store writes");
     let mut n_passed = 0;
@@ -64,7 +68,7 @@ async fn usage_is_counted_by_key_hour_class_and_outcome_and_survives_a_stop() {
     server.restart().await;
     let id = key.id;
     let read = server.app().store.read(move |tx| {
-        Ok::<_, keyward_store::StoreError>((
+        Ok::<_, StoreError>((
             usage::of_key(tx, id, 0)?,
             usage::of_strangers(tx, 0)?,
             keyward_store::keys::find(tx, id)?,
@@ -130,36 +134,6 @@ async fn a_line_is_logged_for_each_request_and_none_holds_a_key_a_query_or_a_bod
 }
 
 #[tokio::test]
-async fn nothing_in_the_data_folder_holds_a_key() {
-    let mut server = TestServer::start().await;
-    let key = server.key().await;
-    let rotated = keys::rotate(server.app(), &Actor::Operator, key.id, 1000).await;
-    let successor = rotated.expect("it is usable").0.key.reveal().to_string();
-    server.get("/v3/me").key(&key).send().await;
-    server.running().flush_usage().await.expect("the store writes");
-    let search = |folder: &std::path::Path| {
-        for file in std::fs::read_dir(folder).expect("it is there") {
-            let path = file.expect("it can be read").path();
-            let Ok(bytes) = std::fs::read(&path) else { continue };
-            for clear in [&key.clear, &successor] {
-                let digits = clear.replace('-', "");
-                let raw: Vec<u8> = (0..16)
-                    .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).expect("hex"))
-                    .collect();
-                let forms = [clear.as_bytes(), digits.as_bytes(), raw.as_slice()];
-                for form in forms {
-                    let found = bytes.windows(form.len()).any(|w| w.eq_ignore_ascii_case(form));
-                    assert!(!found, "{} holds a key", path.display());
-                }
-            }
-        }
-    };
-    search(server.data_dir());
-    server.stop().await;
-    search(server.data_dir());
-}
-
-#[tokio::test]
 async fn a_folder_that_another_server_holds_is_refused() {
     let server = TestServer::start().await;
     let settings = Settings {
@@ -179,4 +153,77 @@ async fn a_folder_that_another_server_holds_is_refused() {
     let error = refused.err().expect("the folder is held").to_string();
     assert!(error.starts_with("another server (process "), "{error}");
     assert!(error.contains("--data-dir"), "{error}");
+}
+
+#[tokio::test]
+async fn a_line_carries_the_trace_of_a_request_and_nothing_that_is_none() {
+    let server = TestServer::start().await;
+    let key = server.key().await;
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let good = format!("00-{id}-00f067aa0ba902b7-01");
+    let traced = |path: &str| server.get(path).header("traceparent", &good);
+    let with_key = traced("/v3/me").key(&key).send().await;
+    let without = traced("/v3/me").send().await;
+    let shouted = server.get("/v3/me").key(&key).header("traceparent", good.to_uppercase());
+    let longer = server.get("/v3/me").header("traceparent", format!("{good}{id}"));
+    let twice = traced("/v3/me").header("traceparent", &good);
+    let mut none = vec![];
+    for call in [shouted, longer, twice, server.get("/v3/me").key(&key)] {
+        none.push(call.send().await);
+    }
+    let log = server.log_so_far().await;
+    let trace_of = |reply: &crate::support::Reply| {
+        let request_id = reply.header("x-request-id").expect("every answer has one");
+        let line = log.lines().find(|line| line.contains(request_id)).expect("it is logged");
+        let line: serde_json::Value = serde_json::from_str(line).expect(line);
+        line["trace_id"].as_str().map(str::to_owned)
+    };
+    assert_eq!([&with_key, &without].map(trace_of), [Some(id.to_owned()), Some(id.to_owned())]);
+    assert_eq!(none.iter().filter_map(trace_of).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(log.matches(id).count(), 2, "nothing else of it is copied: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_made_is_acknowledged_however_many_read() {
+    let server = TestServer::start().await;
+    let key = server.key().await;
+    let store = server.app().store.clone();
+    // Those who read are held, and all places behind them are taken.
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let mut reading = vec![];
+    loop {
+        let (store, gate) = (store.clone(), Arc::clone(&gate));
+        let mut read = Box::pin(async move {
+            store
+                .read(move |_| {
+                    let is_open = gate.0.lock().expect("no reader panics");
+                    drop(gate.1.wait_while(is_open, |is_open| !*is_open));
+                    Ok::<_, StoreError>(())
+                })
+                .await
+        });
+        // Looking at it once puts it in its place.
+        match read.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => {
+                assert_eq!(result, Err(StoreError::Busy));
+                break;
+            }
+            Poll::Pending => reading.push(read),
+        }
+    }
+    let revoking = keys::revoke(server.app(), &Actor::Operator, key.id);
+    let opening = async {
+        let file = server.data_dir().join("keyward.db");
+        let database = rusqlite::Connection::open(file).expect("it is there");
+        let sql = "SELECT count(*) FROM keys WHERE revoked_at IS NOT NULL";
+        while database.query_row(sql, [], |row| row.get(0)) != Ok(1) {
+            tokio::task::yield_now().await;
+        }
+        *gate.0.lock().expect("no reader panics") = true;
+        gate.1.notify_all();
+    };
+    let (revoked, ()) = tokio::join!(revoking, opening);
+    assert!(revoked.is_ok(), "it is made: {:?}", revoked.err());
+    let reply = server.get("/v3/me").key(&key).send().await;
+    assert_eq!(reply.verdict(), "401 AUTH_002");
 }

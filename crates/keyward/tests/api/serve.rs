@@ -2,66 +2,29 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, ChildStderr, Stdio};
+use std::process::Command;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
-use crate::cli::Shell;
+use crate::metrics::Scrape;
+use crate::program::{Served, Shell};
 
-struct Served {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    address: String,
-}
-
-impl Served {
-    fn start(shell: &Shell) -> Self {
-        let mut command = shell.command(&["serve", "--listen", "127.0.0.1:0"]);
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program is built");
-        let mut log = BufReader::new(child.stderr.take().expect("it is piped"));
+/// Where a server says that its metrics are; asked for once.
+fn metrics_of(served: &mut Served) -> String {
+    loop {
         let mut line = String::new();
-        log.read_line(&mut line).expect("it writes text");
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
-        // Why first: whatever happens next, the process ends with this.
-        let mut served = Self { address: String::new(), child, log };
-        served.address = address.unwrap_or_else(|| panic!("it says where: {line}")).to_owned();
-        served
-    }
-
-    fn call(&self, head: &str, body: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        let length = body.len();
-        let request = format!(
-            "{head}\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             content-length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(request.as_bytes()).expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        answer
-    }
-
-    fn pid(&self) -> Pid {
-        let id = i32::try_from(self.child.id()).expect("a process number is small");
-        Pid::from_raw(id).expect("and not 0")
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("it runs");
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        assert_ne!(served.log.read_line(&mut line).expect("it writes text"), 0);
+        if let Some((_, address)) = line.split_once("metrics are on http://") {
+            return address.trim().trim_end_matches("/metrics").to_owned();
+        }
     }
 }
 
 #[test]
 fn it_says_where_it_listens_and_what_comes_next_and_stops_on_a_signal() {
     let shell = Shell::new();
-    let mut served = Served::start(&shell);
+    let mut served =
+        Served::of(shell.command(&["serve", "--listen", "127.0.0.1:0", "--threads", "1"]));
     let mut line = String::new();
     served.log.read_line(&mut line).expect("it writes text");
     assert!(line.contains("there is no account yet") && line.contains("setup --account"), "{line}");
@@ -71,7 +34,8 @@ fn it_says_where_it_listens_and_what_comes_next_and_stops_on_a_signal() {
     let link = link.split(' ').next().unwrap_or_default();
     let page = served.call(&format!("GET {link} HTTP/1.1"), "");
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("Make the account"), "{page}");
-    // A request in flight when the signal comes is answered.
+    // A request in flight when the signal comes is answered. With one thread that serves, an answer to
+    // somebody who came later shows that the head was read.
     let mut stream = TcpStream::connect(&served.address).expect("it listens");
     let head = "GET /v3/me HTTP/1.1\r\nhost: x\r\n";
     stream.write_all(head.as_bytes()).expect("it reads");
@@ -121,9 +85,21 @@ fn a_disk_without_room_refuses_changes_while_keys_are_checked_and_reads_go_on() 
     let shell = Shell::new();
     shell.set_up();
     let (key, _) = shell.issue(&[]);
-    let served = Served::start(&shell);
+    let mut served = Served::start(&shell);
+    let metrics = metrics_of(&mut served);
+    // Whether it says that it can write, and how many commits had no room.
+    let told = || {
+        let mut stream = TcpStream::connect(&metrics).expect("it listens");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let scrape = Scrape::parse(&answer);
+        let failed = scrape.of("keyward_store_failed_commits_total{reason=\"full\"}");
+        (scrape.of("keyward_store_writable") > 0.5, failed)
+    };
     let with_key = |line: &str| format!("{line} HTTP/1.1\r\nx-api-key: {}", key.clear);
     let create = with_key("POST /v3/contacts");
+    assert_eq!(told(), (true, 0.0));
     let body = |number: u32| format!("{{\"phone_number\":\"+1415555{number:04}\"}}");
     assert!(served.call(&create, &body(1)).starts_with("HTTP/1.1 201"));
     // The system refuses every write that would make a file larger than this.
@@ -135,12 +111,15 @@ fn a_disk_without_room_refuses_changes_while_keys_are_checked_and_reads_go_on() 
     let refused = served.call(&create, &body(2));
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert!(refused.contains("INTERNAL_005"), "{refused}");
+    let (is_writable, failed) = told();
+    assert!(!is_writable && failed >= 1.0, "the operator sees it: {failed}");
     assert!(served.call(&with_key("GET /v3/me"), "").starts_with("HTTP/1.1 200"));
     let list = served.call(&with_key("GET /v3/contacts"), "");
     assert!(list.contains("\"total_count\":1"), "nothing is half written: {list}");
     limit(None);
     let made = served.call(&create, &body(2));
     assert!(made.starts_with("HTTP/1.1 201"), "it recovers by itself: {made}");
+    assert!(told().0, "and that it is over");
 }
 
 /// A receiver that takes one delivery and then says nothing, and after it one that answers.
@@ -192,4 +171,35 @@ fn a_delivery_in_flight_at_a_kill_is_sent_again_and_a_change_is_made_once() {
     assert_eq!(data(&repeated), data(&made));
     let list = served.call(&with_key("GET /v3/contacts"), "");
     assert!(list.contains("\"total_count\":1"), "{list}");
+}
+
+#[test]
+fn it_takes_as_many_files_as_it_may_and_says_when_those_are_too_few() {
+    let shell = Shell::new();
+    let limited = |limit: &str| {
+        let program = shell.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut command = Command::new("sh");
+        command.env_clear().arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\""));
+        command.arg(program.get_program()).args(program.get_args());
+        Served::of(command)
+    };
+    let files = |served: &Served| -> Vec<String> {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", served.child.id()));
+        let limits = limits.expect("it runs");
+        let line = limits.lines().find(|line| line.starts_with("Max open files"));
+        line.expect("it is limited").split_whitespace().skip(3).map(str::to_owned).collect()
+    };
+    let served = limited("-S -n 200");
+    let (found, ours) = (files(&served), rustix::process::getrlimit(Resource::Nofile).maximum);
+    assert_eq!(found[0], found[1], "soft and hard are the same");
+    assert_eq!(found[0], ours.map_or(String::from("unlimited"), |n| n.to_string()));
+    drop(served);
+    let mut served = limited("-n 400");
+    assert_eq!(files(&served)[0], "400");
+    let mut line = String::new();
+    while !line.contains("400 files, which is fewer than the 16384 connections") {
+        line.clear();
+        assert_ne!(served.log.read_line(&mut line).expect("it writes text"), 0);
+    }
+    assert!(line.contains("warn"), "{line}");
 }

@@ -79,12 +79,16 @@ impl Write for Logged {
 }
 
 impl Logged {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.0.0.lock().expect("no writer panics").clone()
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.0.lock().expect("no writer panics")).into_owned()
     }
 
     /// Blocks until `text` is logged.
-    fn wait_for(&self, text: &str) {
+    pub(crate) fn wait_for(&self, text: &str) {
         let (logged, is_longer) = &*self.0;
         let mut logged = logged.lock().expect("no writer panics");
         while !String::from_utf8_lossy(&logged).contains(text) {
@@ -118,6 +122,8 @@ impl BareServer {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: folder.path().join("data"),
             log_format: LogFormat::Json,
+            // One port is not enough for all servers of all tests.
+            metrics_listen: None,
             ..Settings::default()
         };
         change(&mut settings);
@@ -329,7 +335,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    fn parse(bytes: &[u8]) -> Self {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let mut lines = head.split("\r\n");

@@ -11,7 +11,7 @@ use keyward_core::permission::{Permission, PermissionSet};
 use keyward_core::record::{Forbidden, KeyRecord, Mark};
 use keyward_core::time::{DAY_MILLIS, UnixMillis};
 use keyward_core::verdict::Caller;
-use keyward_store::key_list::{self, KeyPage, KeyQuery};
+use keyward_store::key_list::{self, KeyPage, KeyQuery, Listed};
 use keyward_store::keys::{self, KeyFilter};
 use keyward_store::{StoreError, Tx, accounts};
 use serde_json::{Value, json};
@@ -231,9 +231,12 @@ pub async fn seen_by_key(app: &App, query: KeyQuery) -> Result<KeyPage, AppError
 /// If there is none in its account and environment.
 pub async fn find_for_key(app: &App, caller: &Caller, id: KeyId) -> Result<KeyRecord, AppError> {
     let (account, environment) = (caller.account(), caller.environment());
-    let key = find(app, id).await?;
-    let is_seen = key.account == account && key.environment == environment;
-    if is_seen { Ok(key) } else { Err(AppError::NotFound(Resource::ApiKey)) }
+    app.store
+        .read(move |tx| {
+            let key = keys::find_in(tx, account, environment, id)?;
+            key.ok_or(AppError::NotFound(Resource::ApiKey))
+        })
+        .await
 }
 
 /// # Errors
@@ -328,7 +331,7 @@ pub async fn share(
     app.store
         .write(move |tx| {
             let actor = teller.actor.refreshed(tx, teller.at)?;
-            let key = manageable(tx, &actor, id)?;
+            let key = manageable(tx, &actor, id, teller.at)?;
             actor.check_in_charge_of(key.account)?;
             key_list::share(tx, id, is_shared)?;
             let action = if is_shared { "key.shared" } else { "key.unshared" };
@@ -377,7 +380,7 @@ pub async fn rotate_and<R: Send + 'static>(
         .store
         .write(move |tx| {
             let actor = teller.actor.refreshed(tx, at)?;
-            let old = manageable(tx, &actor, id)?;
+            let old = manageable(tx, &actor, id, teller.at)?;
             // Who gets the new key in clear must be somebody who could have made it.
             check_grants(&actor, old.permissions)?;
             let bounds = Bounds::of(tx, &actor)?;
@@ -410,20 +413,28 @@ pub async fn rotate_and<R: Send + 'static>(
     Ok(made)
 }
 
-/// The key, if this actor sees it and may change it. One of another account is not there.
-fn manageable(tx: &mut Tx<'_>, actor: &Actor, id: KeyId) -> Result<KeyRecord, AppError> {
-    let key = keys::find(tx, id)?.ok_or(AppError::NotFound(Resource::ApiKey))?;
-    if let Actor::Person(person) = actor {
-        let is_shared = key_list::is_shared(tx, id)?;
-        if person.account != key.account || !person.role.sees_keys_of(key.environment, is_shared) {
-            return Err(AppError::NotFound(Resource::ApiKey));
+/// The key, if this actor sees it and may change it. One of another account is not there: it is not
+/// even read, so that asking for it is the same work as asking for one that never was.
+fn manageable(
+    tx: &mut Tx<'_>,
+    actor: &Actor,
+    id: KeyId,
+    at: UnixMillis,
+) -> Result<KeyRecord, AppError> {
+    let found = match actor {
+        Actor::Person(person) => {
+            let listed = key_list::find(tx, person.account, id, at)?;
+            let sees = |listed: &Listed| {
+                person.role.sees_keys_of(listed.record.environment, listed.is_shared)
+            };
+            listed.filter(sees).map(|listed| listed.record)
         }
-    }
-    if let Actor::Key(Holder { caller, .. }) = actor
-        && (caller.account() != key.account || caller.environment() != key.environment)
-    {
-        return Err(AppError::NotFound(Resource::ApiKey));
-    }
+        Actor::Key(Holder { caller, .. }) => {
+            keys::find_in(tx, caller.account(), caller.environment(), id)?
+        }
+        Actor::Operator | Actor::System => keys::find(tx, id)?,
+    };
+    let key = found.ok_or(AppError::NotFound(Resource::ApiKey))?;
     if !actor.manages_keys_of(key.account, key.environment) {
         return Err(AppError::NotAllowed);
     }
@@ -443,7 +454,7 @@ async fn change<R: Send + 'static>(
         .store
         .write(move |tx| {
             let actor = teller.actor.refreshed(tx, teller.at)?;
-            let key = manageable(tx, &actor, id)?;
+            let key = manageable(tx, &actor, id, teller.at)?;
             let (key, details) = change(key)?;
             // To switch a stronger key off is no gain for whoever does it; anything else may be.
             if !matches!(action, "key.disabled" | "key.revoked") {

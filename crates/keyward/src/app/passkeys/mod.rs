@@ -382,6 +382,32 @@ async fn tell_copied(
     Err(AppError::WrongCredentials)
 }
 
+/// For the fuzz targets alone.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    use super::{Place, PublicKeyCredential, RegisterPublicKeyCredential, Uuid};
+
+    /// Whether an answer is taken for a new passkey, or leads to a member: the state of the first is that
+    /// of a challenge that nobody was told.
+    ///
+    /// # Panics
+    /// If the library gives no challenge.
+    #[must_use]
+    pub fn take(place: &Place, answer: &str) -> (bool, bool) {
+        let registered =
+            serde_json::from_str::<RegisterPublicKeyCredential>(answer).map(|answer| {
+                let id = Uuid::from_bytes([1; 16]);
+                let begun = place.webauthn.start_passkey_registration(id, "a@b.co", "Ada", None);
+                let (_, state) = begun.expect("the library draws a challenge");
+                place.webauthn.finish_passkey_registration(&answer, &state).is_ok()
+            });
+        let identified = serde_json::from_str::<PublicKeyCredential>(answer)
+            .map(|answer| place.webauthn.identify_discoverable_authentication(&answer).is_ok());
+        (registered.unwrap_or(false), identified.unwrap_or(false))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -87,7 +87,9 @@ pub async fn reset_link(app: &App, actor: &Actor, id: UserId) -> Result<Linked, 
     let user = app
         .store
         .write(move |tx| {
+            let actor = actor.refreshed(tx, at)?;
             let user = users::find(tx, id)?.ok_or(AppError::NotFound(Resource::User))?;
+            actor.check_in_charge_of(user.account)?;
             if user.status != UserStatus::Active {
                 let rule = format!("the member is {}: nobody to set a password for", user.status);
                 return Err(AppError::Forbidden(rule));

@@ -98,13 +98,10 @@ pub async fn seen_by_key(app: &App, caller: &Caller) -> Result<Vec<User>, AppErr
 /// If there is none, or it is the owner.
 pub async fn find_for_key(app: &App, caller: &Caller, id: UserId) -> Result<User, AppError> {
     let (account, environment) = (caller.account(), caller.environment());
-    let is_there = move |user: &User| {
-        user.account == account && user.environment == environment && user.role != Role::Owner
-    };
     app.store
         .read(move |tx| {
-            let user = users::find(tx, id)?.filter(is_there);
-            user.ok_or(AppError::NotFound(Resource::User))
+            let user = users::find_in(tx, account, environment, id)?;
+            user.filter(|user| user.role != Role::Owner).ok_or(AppError::NotFound(Resource::User))
         })
         .await
 }
@@ -437,9 +434,7 @@ fn changeable(
     account: AccountId,
     id: UserId,
 ) -> Result<User, AppError> {
-    let environment = actor.environment();
-    let is_there = |user: &User| user.account == account && user.environment == environment;
-    let user = users::find(tx, id)?.filter(is_there);
+    let user = users::find_in(tx, account, actor.environment(), id)?;
     let user = user.ok_or(AppError::NotFound(Resource::User))?;
     if user.role == Role::Owner {
         // The API knows no owner. Contract 8.

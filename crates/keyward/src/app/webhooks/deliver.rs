@@ -7,6 +7,7 @@
 //! Bound: so many attempts at once in all, for an account and to a receiver as the constants say; the
 //! others wait in the store.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ const MOST_TO_A_RECEIVER: usize = 8;
 const MOST_LOOKED_AT: u32 = 4096;
 /// After the first attempt, the second, and so on; up to a fifth is added by chance.
 const PAUSES_MILLIS: [i64; 5] = [1000, 5000, 30_000, 120_000, 600_000];
+/// No event waits longer for its next attempt.
+const LONGEST_WAIT_MILLIS: i64 = PAUSES_MILLIS[PAUSES_MILLIS.len() - 1] / 5 * 6;
 /// Events in a row that failed.
 const FAILURES_TO_TURN_OFF: u32 = 10;
 /// When the store cannot be written, an attempt that it does not know of is not repeated at once.
@@ -45,6 +48,8 @@ const FORGOTTEN_AT_ONCE: u32 = 1000;
 pub struct Deliveries {
     flights: Mutex<Vec<Flight>>,
     landed: Notify,
+    /// Attempts since start: delivered, to be tried again, failed for good. Written down already.
+    ended: [AtomicU64; 3],
 }
 
 struct Flight {
@@ -73,6 +78,22 @@ impl Deliveries {
     /// Returns when an attempt is over.
     pub async fn landed(&self) {
         self.landed.notified().await;
+    }
+
+    /// Attempts since start that were delivered, are tried again, and failed for good; without those
+    /// that were asked for by hand.
+    #[must_use]
+    pub fn ended(&self) -> [u64; 3] {
+        std::array::from_fn(|how| self.ended[how].load(Ordering::Relaxed))
+    }
+
+    fn count(&self, then: Then) {
+        let how = match then {
+            Then::Delivered => 0,
+            Then::Again(_) => 1,
+            Then::Failed => 2,
+        };
+        self.ended[how].fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many attempts are being made.
@@ -108,7 +129,10 @@ pub async fn turn(app: &Arc<App>) -> Result<(), AppError> {
     let now = app.clock.wall();
     let due = app
         .store
-        .read(move |tx| Ok::<_, AppError>(webhook_events::due(tx, now, MOST_LOOKED_AT)?))
+        .read(move |tx| {
+            let latest = now + LONGEST_WAIT_MILLIS;
+            Ok::<_, AppError>(webhook_events::due(tx, now, latest, MOST_LOOKED_AT)?)
+        })
         .await?;
     for webhook in due {
         let Some(seat) = Deliveries::board(app, &webhook) else { continue };
@@ -136,16 +160,19 @@ async fn attempt(app: &Arc<App>, id: WebhookId) -> Result<(), AppError> {
     let Some((webhook, event)) = taken else { return Ok(()) };
     let outcome = send(app, &webhook, &event).await;
     let (now, chance) = (app.clock.wall(), app.chance.clone());
-    app.store
+    let then = app
+        .store
         .write(move |tx| {
             let then = what_then(&webhook, &event, &outcome, now, &chance);
             let is_ours = webhook_events::end_attempt(tx, &event, &outcome, then, began, now)?;
             if is_ours && then == Then::Failed {
                 turn_off(tx, id, now)?;
             }
-            Ok(())
+            Ok::<_, AppError>(then)
         })
-        .await
+        .await?;
+    app.deliveries.count(then);
+    Ok(())
 }
 
 fn what_then(

@@ -219,3 +219,22 @@ pub fn example(
     let event_filters = event_filters.flatten();
     Ok(Webhook { id, event_filters, updated_at: Some(at), ..webhook })
 }
+
+/// For the fuzz targets alone.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    use super::{Faults, WebhookEdit, check_filters, check_types};
+
+    /// The part of a check that asks nobody.
+    pub fn check(edit: &mut WebhookEdit) -> Faults {
+        let mut faults = Faults::new();
+        if let Some(types) = &mut edit.event_types {
+            check_types(types, &mut faults);
+        }
+        if let Some(Some(filters)) = &mut edit.event_filters {
+            check_filters(filters, edit.event_types.as_deref(), &mut faults);
+        }
+        faults
+    }
+}

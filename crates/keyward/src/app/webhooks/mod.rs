@@ -18,6 +18,9 @@ use super::audit::{Trail, webhook_target};
 use super::{Actor, App, AppError, Resource};
 use edit::{Checked, check, check_where_it_leads};
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use edit::fuzzing;
 pub use edit::{LONGEST_NAME, WebhookEdit, draft, example};
 pub use signature::Secret;
 
@@ -27,16 +30,17 @@ pub struct Made {
     pub secret: Secret,
 }
 
-fn purpose(id: WebhookId) -> Vec<u8> {
+/// What the signing secret of a webhook is sealed for.
+pub(crate) fn sealed_for(id: WebhookId) -> Vec<u8> {
     [b"webhook ", id.as_bytes().as_slice()].concat()
 }
 
 fn seal(app: &App, id: WebhookId, secret: &Secret) -> Result<Vec<u8>, AppError> {
-    app.vault.seal(secret.bytes(), &purpose(id))
+    app.vault.seal(secret.bytes(), &sealed_for(id))
 }
 
 fn open(app: &App, id: WebhookId, sealed: &[u8]) -> Result<Secret, AppError> {
-    Ok(Secret::from_bytes(app.vault.open(sealed, &purpose(id))?))
+    Ok(Secret::from_bytes(app.vault.open(sealed, &sealed_for(id))?))
 }
 
 /// Makes a webhook. `finish` gets it with its secret, in the transaction.
@@ -98,8 +102,8 @@ fn tell(
 }
 
 fn found(tx: &mut Tx<'_>, scope: Scope, id: WebhookId) -> Result<Webhook, AppError> {
-    let is_there = |w: &Webhook| w.account == scope.account && w.environment == scope.environment;
-    webhooks::find(tx, id)?.filter(is_there).ok_or(AppError::NotFound(Resource::Webhook))
+    let webhook = webhooks::find_in(tx, scope.account, Some(scope.environment), id)?;
+    webhook.ok_or(AppError::NotFound(Resource::Webhook))
 }
 
 /// # Errors
@@ -115,7 +119,7 @@ pub async fn find(app: &App, scope: Scope, id: WebhookId) -> Result<Webhook, App
 pub async fn scope_of(app: &App, account: AccountId, id: WebhookId) -> Result<Scope, AppError> {
     app.store
         .read(move |tx| {
-            let webhook = webhooks::find(tx, id)?.filter(|webhook| webhook.account == account);
+            let webhook = webhooks::find_in(tx, account, None, id)?;
             let webhook = webhook.ok_or(AppError::NotFound(Resource::Webhook))?;
             Ok(Scope { account, environment: webhook.environment })
         })
@@ -335,7 +339,7 @@ pub async fn find_event(
     app.store
         .read(move |tx| {
             let webhook = found(tx, scope, id)?;
-            let event = webhook_events::find(tx, event)?.filter(|event| event.webhook == id);
+            let event = webhook_events::find(tx, id, event)?;
             let event = event.ok_or(AppError::NotFound(Resource::Event))?;
             let attempts = webhook_events::attempts(tx, event.id)?;
             Ok((webhook, event, attempts))
@@ -361,7 +365,7 @@ pub async fn send_again(
             let actor = actor.refreshed(tx, at)?;
             actor.check_works_on(scope.account)?;
             let webhook = found(tx, scope, id)?;
-            let event = webhook_events::find(tx, event)?.filter(|event| event.webhook == id);
+            let event = webhook_events::find(tx, id, event)?;
             let event = event.ok_or(AppError::NotFound(Resource::Event))?;
             if !webhook_events::queue_again(tx, &event, at)? {
                 return Err(AppError::Forbidden(String::from("the event is on its way already")));

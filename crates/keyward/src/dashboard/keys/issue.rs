@@ -389,3 +389,24 @@ pub async fn change(mut request: Request) -> Page {
         Err(error) => Err(error.into()),
     }
 }
+
+/// For the fuzz targets alone.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    use super::{Faults, Form, IpNet, PermissionSet, UnixMillis, filled};
+
+    /// What the form of a key asks for.
+    #[derive(Debug)]
+    pub struct Read {
+        pub permissions: PermissionSet,
+        pub expires_at: Option<Option<UnixMillis>>,
+        pub networks: Vec<IpNet>,
+    }
+
+    pub(in crate::dashboard) fn read(form: &Form, now: UnixMillis, faults: &mut Faults) -> Read {
+        let super::Asked { permissions, expires_at, networks } =
+            super::read(&filled(form), now, faults);
+        Read { permissions, expires_at, networks }
+    }
+}

@@ -6,6 +6,9 @@ mod list;
 mod show;
 
 pub use action::{ask_revoke, ask_rotate, disable, enable, revoke, rotate, share, unshare};
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use issue::fuzzing;
 pub use issue::{change, edit, issue, new};
 pub use list::list;
 pub(super) use show::Usage;

@@ -43,11 +43,12 @@ struct LoginPage {
     asked: Option<Asked>,
 }
 
-/// Only a place on this server: anything else would be a way to lead people elsewhere.
+/// Only a place on this server: anything else would be a way to lead people elsewhere. And only what can
+/// stand in a header: our own links write everything else with percent signs.
 pub(super) fn own_place(next: &str) -> Option<&str> {
     let is_own = next.starts_with('/')
         && !next.starts_with("//")
-        && !next.contains(['\\', '\r', '\n', '\t'])
+        && next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
         && !next.starts_with("/login")
         && next.len() <= 500;
     is_own.then_some(next)
@@ -474,6 +475,9 @@ mod tests {
             "keys",
             "/\t/x",
             "/login",
+            "/k\u{e9}ys",
+            "/keys ",
+            "/\u{7f}",
         ] {
             assert_eq!(own_place(other), None, "{other}");
         }

@@ -82,12 +82,12 @@ pub async fn sign_in(mut request: Request) -> Page {
         }
         Err(AppError::NotFound(Resource::Challenge)) => {
             let fault = "This took too long, or was tried before. Try once more.";
-            (StatusCode::UNAUTHORIZED, fault.to_owned())
+            (StatusCode::FORBIDDEN, fault.to_owned())
         }
         Err(AppError::WrongCredentials) => {
             let fault = "This passkey opens nothing here: it may have been removed. Sign in with \
                          your password.";
-            (StatusCode::UNAUTHORIZED, fault.to_owned())
+            (StatusCode::FORBIDDEN, fault.to_owned())
         }
         Err(AppError::TooManyAttempts(seconds)) => {
             let fault = format!("Too many passkeys were refused. Try again in {}.", wait(seconds));

@@ -255,3 +255,15 @@ pub async fn change(mut request: Request) -> Page {
         Err(error) => form_page(&request, Some(&webhook), filled, Some(error)),
     }
 }
+
+/// For the fuzz targets alone.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    use super::{Filled, Form, WebhookEdit};
+
+    /// What the form of a webhook asks for.
+    pub(in crate::dashboard) fn read(form: &Form) -> WebhookEdit {
+        Filled::read(form).edit()
+    }
+}

@@ -3,6 +3,9 @@
 mod edit;
 mod show;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use edit::fuzzing;
 pub use edit::{change, create, edit, new};
 pub use show::show;
 

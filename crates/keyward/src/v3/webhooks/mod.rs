@@ -62,7 +62,7 @@ pub async fn show(request: Request) -> Answer {
     request.answer(&WebhookView::from(&webhook))
 }
 
-fn read_edit(body: &Object) -> Result<WebhookEdit, ApiError> {
+pub(super) fn read_edit(body: &Object) -> Result<WebhookEdit, ApiError> {
     let mut faults = body.faults();
     let text = |name: &str, faults: &mut _| body.text(name, faults).map(ToOwned::to_owned);
     let edit = WebhookEdit {

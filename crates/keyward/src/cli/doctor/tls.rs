@@ -1,0 +1,144 @@
+//! The certificate: whether it is read, goes with its key, is good today, and for the right name.
+
+use std::time::Duration;
+
+use keyward_core::time::{DAY_MILLIS, UnixMillis};
+use tokio_rustls::rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::ParsedCertificate;
+use tokio_rustls::rustls::{CertificateError, Error, RootCertStore};
+
+use super::Findings;
+use crate::config::Settings;
+use crate::server::tls;
+
+const NAME: &str = "certificate";
+/// A certificate that ends sooner should have been renewed by now.
+const SOON_MILLIS: i64 = 21 * DAY_MILLIS;
+
+pub(super) fn check(findings: &mut Findings, settings: &Settings, now: UnixMillis) {
+    if let Err(error) = tls::check_plain_http(settings) {
+        let next = "choose one of these: 'keyward serve' does not start";
+        findings.fail(NAME, format!("{error:#}"), next);
+        return;
+    }
+    let files = match (&settings.tls_cert, &settings.tls_key, settings.tls_self_signed) {
+        (Some(certificate), Some(key), false) => [certificate.clone(), key.clone()],
+        (None, None, true) => {
+            let next = "get a certificate that clients trust, for tls_cert and tls_key";
+            findings.warn(NAME, "self-signed: it is for trying out", next);
+            return;
+        }
+        (None, None, false) if settings.is_open_http() => {
+            findings.warn(
+                NAME,
+                format!("{} speaks plain HTTP: keys can be read on their way", settings.listen),
+                "give it a certificate with tls_cert and tls_key, or put a proxy in front",
+            );
+            return;
+        }
+        (None, None, false) => {
+            findings.ok(NAME, "none: plain HTTP for this machine, or a proxy in front");
+            return;
+        }
+        (_, _, true) => {
+            let next = "leave one: 'keyward serve' does not start";
+            findings.fail(NAME, "tls_self_signed and files of a certificate are both set", next);
+            return;
+        }
+        _ => {
+            let next = "name the other file as well: 'keyward serve' does not start";
+            findings.fail(NAME, "tls_cert and tls_key go together, and one is missing", next);
+            return;
+        }
+    };
+    let next = "mend the files: a server that runs keeps its last good certificate, one that \
+                starts does not start";
+    let chain = match tls::read(&files, &aws_lc_rs::default_provider()) {
+        Ok(certified) => certified.cert,
+        Err(error) => {
+            findings.fail(NAME, format!("{error:#}"), next);
+            return;
+        }
+    };
+    let Some(leaf) = chain.first() else {
+        findings.fail(NAME, "the file holds no certificate", next);
+        return;
+    };
+    let renew = format!("renew it and write the new one to {}", files[0].display());
+    match (bound(leaf, Bound::Begin), bound(leaf, Bound::End)) {
+        (Some(begin), _) if begin > now => findings.fail(
+            NAME,
+            format!("it is good from {} on", crate::when(begin)),
+            "check the clock of this machine, or use the certificate of before until then",
+        ),
+        (_, Some(end)) if end <= now => {
+            findings.fail(NAME, format!("it ended {}", crate::when(end)), renew);
+        }
+        (_, Some(end)) if end - now < SOON_MILLIS => {
+            let days = (end - now) / DAY_MILLIS;
+            let finding = format!("it ends {}, in {days} days", crate::when(end));
+            findings.warn(NAME, finding, renew);
+        }
+        (_, Some(end)) => check_name(findings, settings, leaf, end),
+        (_, None) => findings.fail(NAME, "when it ends cannot be read", renew),
+    }
+}
+
+fn check_name(
+    findings: &mut Findings,
+    settings: &Settings,
+    leaf: &CertificateDer<'_>,
+    end: UnixMillis,
+) {
+    let url = settings.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
+    let host = url.as_ref().and_then(url::Url::host_str).map(|host| host.trim_matches(['[', ']']));
+    if let Some(host) = host {
+        let is_for_host = ServerName::try_from(host).is_ok_and(|name| {
+            ParsedCertificate::try_from(leaf)
+                .is_ok_and(|leaf| verify_server_name(&leaf, &name).is_ok())
+        });
+        if !is_for_host {
+            let next = "get one for that name, or correct public_url";
+            findings.warn(NAME, format!("it is not for {host}, the host of public_url"), next);
+            return;
+        }
+    }
+    findings.ok(NAME, format!("goes with its key, good until {}", crate::when(end)));
+}
+
+enum Bound {
+    Begin,
+    End,
+}
+
+/// When a certificate begins or ends to be good. The library tells it where it refuses one for that, and
+/// that it looks at before anything else: so it is asked about the beginning and the end of time.
+fn bound(leaf: &CertificateDer<'_>, bound: Bound) -> Option<UnixMillis> {
+    // The last second of the year 9999: the latest that a certificate can say.
+    const END_OF_TIME: u64 = 253_402_300_799;
+    let at = match bound {
+        Bound::Begin => Duration::ZERO,
+        Bound::End => Duration::from_secs(END_OF_TIME),
+    };
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    let refused = verify_server_cert_signed_by_trust_anchor(
+        &ParsedCertificate::try_from(leaf).ok()?,
+        &RootCertStore::empty(),
+        &[],
+        UnixTime::since_unix_epoch(at),
+        algorithms,
+    );
+    let time = match refused {
+        Err(Error::InvalidCertificate(CertificateError::NotValidYetContext {
+            not_before, ..
+        })) => not_before,
+        Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+            not_after
+        }
+        // It is good until the end of time, or from its beginning on.
+        _ => UnixTime::since_unix_epoch(at),
+    };
+    Some(UnixMillis(i64::try_from(time.as_secs()).ok()?.saturating_mul(1000)))
+}

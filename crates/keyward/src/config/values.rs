@@ -1,0 +1,97 @@
+//! Reading the values of settings: each says what it expected where it cannot.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use keyward_core::window::HIGHEST_LIMIT;
+use url::Url;
+
+/// Where traces are sent: an address, to which `/v1/traces` is added as OpenTelemetry does.
+pub(super) fn collector(text: &str) -> Result<Option<Url>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let traces = format!("{}/v1/traces", text.trim_end_matches('/'));
+    let url = Url::parse(&traces).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    url.map(Some).ok_or_else(|| {
+        String::from("expected an address without a password, such as http://127.0.0.1:4318")
+    })
+}
+
+/// An address and a port, or `off`.
+pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|_| String::from("expected an address and a port, such as 127.0.0.1:9464, or off"))
+}
+
+/// `https://keys.example.com`: a scheme, a host and perhaps a port, no path.
+pub(super) fn public_url(text: &str) -> Result<Option<String>, String> {
+    let text = text.trim_end_matches('/');
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b);
+    if rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(is_plain)) {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err(String::from("expected an address without a path, such as https://keys.example.com"))
+    }
+}
+
+pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| String::from("expected true or false"))
+}
+
+pub(super) fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| format!("expected a number from {least} to {most}"))
+}
+
+pub(super) fn whole(text: &str, most: usize) -> Result<i64, String> {
+    number(text, 0, most).and_then(|n| i64::try_from(n).map_err(|error| error.to_string()))
+}
+
+pub(super) fn limit(text: &str) -> Result<u32, String> {
+    let most = usize::try_from(HIGHEST_LIMIT).unwrap_or(usize::MAX);
+    number(text, 1, most).and_then(|n| u32::try_from(n).map_err(|error| error.to_string()))
+}
+
+/// Reads networks or single addresses, separated by commas.
+pub fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(network).collect()
+}
+
+/// Reads `203.0.113.0/24`, or a single address as the network that holds it alone.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .ok()
+        .or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+        .map(|network| network.trunc())
+        .ok_or_else(|| format!("'{text}' is no network: expected something like 203.0.113.0/24"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_address_is_a_network_of_one() {
+        let list = networks("10.1.2.3/8, 2001:db8::1").expect("they are networks");
+        let texts: Vec<_> = list.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["10.0.0.0/8", "2001:db8::1/128"]);
+    }
+}

@@ -1,0 +1,291 @@
+//! HTTPS: the certificate that connections are answered with, and a new one when its files change.
+//!
+//! TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. A certificate that is renewed is taken over for new
+//! connections within seconds; one that cannot be used leaves the last good one in place, and the log
+//! says why.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use keyward_core::time::UnixMillis;
+use rcgen::generate_simple_self_signed;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{ServerConfig, version};
+use tokio_rustls::server::TlsStream;
+
+use super::certificate;
+use crate::app::Clock;
+use crate::config::Settings;
+use crate::observe::log::{Level, Log};
+
+/// A client that has not agreed on keys by then is not waited for.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The files are looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// In the data folder, with `tls_self_signed`.
+const SELF_SIGNED: [&str; 2] = ["self-signed.crt", "self-signed.key"];
+
+/// What HTTPS is spoken with.
+pub struct Tls {
+    files: [PathBuf; 2],
+    current: Arc<Current>,
+    acceptor: TlsAcceptor,
+    /// What the files looked like when they were last read, and whether that was good.
+    seen: Mutex<(Stamp, bool)>,
+}
+
+/// Device, number, size and time of change of certificate and key: tells when one is another.
+type Stamp = [Option<(u64, u64, u64, i64, i64)>; 2];
+
+/// The certificate in force.
+///
+/// Locks: held to copy a pointer, and to put another in its place.
+#[derive(Debug)]
+struct Current(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl Tls {
+    /// What the settings ask for; nothing for plain HTTP.
+    ///
+    /// # Errors
+    /// If certificate and key cannot be read or do not belong together, one is named without the other,
+    /// or HTTP would be spoken to other machines without anybody having said that this is meant.
+    pub fn from_settings(settings: &Settings) -> anyhow::Result<Option<Self>> {
+        let files = match (&settings.tls_cert, &settings.tls_key, settings.tls_self_signed) {
+            (Some(certificate), Some(key), false) => [certificate.clone(), key.clone()],
+            (None, None, true) => make_self_signed(settings)?,
+            (None, None, false) => {
+                check_plain_http(settings)?;
+                return Ok(None);
+            }
+            (_, _, true) => bail!("either tls_self_signed or files of a certificate, not both"),
+            _ => bail!("tls_cert and tls_key go together: name the file of each"),
+        };
+        let stamp = stamp(&files);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let current = Arc::new(Current(RwLock::new(Arc::new(read(&files, &provider)?))));
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Some(Self { files, current, acceptor, seen: Mutex::new((stamp, true)) }))
+    }
+
+    /// Agrees on keys with a client. `None` if it does not, or takes too long.
+    pub(super) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+        tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await.ok()?.ok()
+    }
+
+    /// When the certificate in force ends, as far as it can be read.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<UnixMillis> {
+        let key = Arc::clone(&self.current.0.read().unwrap_or_else(PoisonError::into_inner));
+        certificate::ends_at(key.cert.first()?)
+    }
+
+    /// Takes over another certificate if the files changed: true if it did.
+    ///
+    /// # Errors
+    /// If they changed and cannot be used; the last good one stays. Said once a change, and tried again
+    /// each time, for certificate and key do not change at once.
+    pub fn look(&self) -> anyhow::Result<bool> {
+        let stamp = stamp(&self.files);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, was_good) = *seen;
+        if before == stamp && was_good {
+            return Ok(false);
+        }
+        let read = read(&self.files, &Arc::new(aws_lc_rs::default_provider()));
+        *seen = (stamp, read.is_ok());
+        match read {
+            Ok(key) => {
+                *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+                Ok(true)
+            }
+            Err(_) if before == stamp => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Looks at the files until told to stop.
+pub async fn follow(tls: Arc<Tls>, clock: Clock, log: Log, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        match tls.look() {
+            Ok(false) => {}
+            Ok(true) => log.say(clock.wall(), Level::Info, "the new TLS certificate is in force"),
+            Err(error) => {
+                let message = format!(
+                    "the new TLS certificate cannot be used, the last one stays in force: {error:#}"
+                );
+                log.say(clock.wall(), Level::Error, &message);
+            }
+        }
+    }
+}
+
+pub(crate) fn check_plain_http(settings: &Settings) -> anyhow::Result<()> {
+    if settings.is_open_http() && !settings.insecure_http {
+        bail!(
+            "{} can be reached from other machines, where keys would travel in clear. Speak HTTPS with \
+             --tls-cert FILE and --tls-key FILE (or --tls-self-signed to try it out), name the proxy that \
+             speaks it with --trusted-proxies CIDR, listen on 127.0.0.1, or say with --insecure-http \
+             that this is meant",
+            settings.listen
+        );
+    }
+    Ok(())
+}
+
+fn stamp(files: &[PathBuf; 2]) -> Stamp {
+    let of = |file: &PathBuf| {
+        let file = std::fs::metadata(file).ok()?;
+        Some((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
+    };
+    [of(&files[0]), of(&files[1])]
+}
+
+pub(crate) fn read(
+    [certificate, key]: &[PathBuf; 2],
+    provider: &CryptoProvider,
+) -> anyhow::Result<CertifiedKey> {
+    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .with_context(|| format!("the certificate {} cannot be read", certificate.display()))?;
+    if chain.is_empty() {
+        bail!("{} holds no certificate in PEM", certificate.display());
+    }
+    let secret = PrivateKeyDer::from_pem_file(key)
+        .with_context(|| format!("the key {} cannot be read", key.display()))?;
+    CertifiedKey::from_der(chain, secret, provider).with_context(|| {
+        format!("{} and {} do not go together", certificate.display(), key.display())
+    })
+}
+
+/// A certificate that nobody but its maker vouches for, kept so that whoever trusts it need not do so
+/// again. It is made anew when it is for other names.
+fn make_self_signed(settings: &Settings) -> anyhow::Result<[PathBuf; 2]> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let ip = settings.listen.ip();
+    if !ip.is_unspecified() && !names.contains(&ip.to_string()) {
+        names.push(ip.to_string());
+    }
+    let host = settings.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
+    if let Some(host) = host.as_ref().and_then(url::Url::host_str) {
+        let host = host.trim_matches(['[', ']']).to_owned();
+        if !names.contains(&host) {
+            names.push(host);
+        }
+    }
+    keyward_store::create_folder(&settings.data_dir)
+        .with_context(|| format!("{} cannot be used", settings.data_dir.display()))?;
+    let files = SELF_SIGNED.map(|name| settings.data_dir.join(name));
+    let heading = format!("Self-signed by Keyward for {}\n", names.join(", "));
+    let is_there = std::fs::read_to_string(&files[0]).is_ok_and(|text| text.starts_with(&heading));
+    if !is_there || !files[1].exists() {
+        let made = generate_simple_self_signed(names)?;
+        write_private(&files[1], &made.signing_key.serialize_pem())?;
+        write_private(&files[0], &(heading + &made.cert.pem()))?;
+    }
+    Ok(files)
+}
+
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let write = || {
+        let mut file = keyward_store::open_private(path)?;
+        file.set_len(0)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// The certificate of a try-out, for whoever is to trust it.
+#[must_use]
+pub fn self_signed_file(settings: &Settings) -> Option<PathBuf> {
+    settings.tls_self_signed.then(|| settings.data_dir.join(SELF_SIGNED[0]))
+}
+
+/// Where a browser or client goes that is on this machine.
+#[must_use]
+pub fn url(settings: &Settings, address: std::net::SocketAddr) -> String {
+    let has_tls = settings.tls_cert.is_some() || settings.tls_self_signed;
+    let scheme = if has_tls { "https" } else { "http" };
+    match address.ip() {
+        // Its certificate is for the name.
+        IpAddr::V4(ip) if has_tls && ip.is_loopback() => {
+            format!("https://localhost:{}", address.port())
+        }
+        _ => format!("{scheme}://{address}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_this_machine_unless_somebody_said_otherwise() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let check = |change: fn(&mut Settings), expected: Result<(), &str>| {
+            let mut settings =
+                Settings { data_dir: folder.path().join("data"), ..Settings::default() };
+            settings.listen = ([192, 0, 2, 1], 8080).into();
+            change(&mut settings);
+            let tls = Tls::from_settings(&settings).map(|_| ());
+            match (tls, expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(error), Err(part)) if format!("{error:#}").contains(part) => {}
+                (got, expected) => panic!("{got:?} in place of {expected:?}"),
+            }
+        };
+        check(|_| {}, Err("keys would travel in clear"));
+        check(|s| s.listen = ([0, 0, 0, 0], 8080).into(), Err("--insecure-http"));
+        check(|s| s.listen = ([127, 0, 0, 1], 8080).into(), Ok(()));
+        check(|s| s.listen = "[::1]:8080".parse().expect("an address"), Ok(()));
+        check(|s| s.insecure_http = true, Ok(()));
+        check(|s| s.trusted_proxies = vec!["10.0.0.1/32".parse().expect("one")], Ok(()));
+        check(|s| s.tls_self_signed = true, Ok(()));
+        check(|s| s.tls_cert = Some(PathBuf::from("chain.pem")), Err("go together"));
+        check(|s| s.tls_key = Some(PathBuf::from("key.pem")), Err("go together"));
+        check(
+            |s| {
+                s.tls_cert = Some(PathBuf::from("no/chain.pem"));
+                s.tls_key = Some(PathBuf::from("no/key.pem"));
+            },
+            Err("no/chain.pem cannot be read"),
+        );
+        check(
+            |s| {
+                s.tls_self_signed = true;
+                s.tls_cert = Some(PathBuf::from("chain.pem"));
+            },
+            Err("not both"),
+        );
+    }
+}
