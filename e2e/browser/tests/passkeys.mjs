@@ -106,7 +106,7 @@ const USED = /This took too long, or was tried before/;
 const REFUSED = /This passkey opens nothing here/;
 
 function assertRefused(reply, words, what) {
-  assert.equal(reply.status, 401, what);
+  assert.equal(reply.status, 403, what);
   assert.match(reply.text, words, what);
   assert.ok(!reply.setCookies.some((cookie) => /^keyward-over-http=/.test(cookie)), what);
 }
@@ -381,7 +381,7 @@ export async function the_passkey_of_another_member_is_out_of_reach(t) {
   await bob.goto('/profile/passkeys/new');
   const signed = await answer(bob);
   const atLogin = await send(t, bob, '/login/passkey', signed);
-  assert.equal(atLogin.status, 401, 'it is no sign-in');
+  assert.equal(atLogin.status, 403, 'it is no sign-in');
   assert.equal((await trail(t, 'user.passkey_added')).length, 1);
 }
 
