@@ -4,7 +4,7 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench micro-bench instructions timing screenshots fuzz deny sbom reproduce
+.PHONY: help run build test lint bench micro-bench instructions alert-rules timing screenshots fuzz deny sbom reproduce
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,12 +15,13 @@ run: ## build the server and start it; ARGS="--listen 127.0.0.1:9000" hands on o
 build: ## build the one binary, optimized: target/release/keyward
 	$(CARGO) build --release --locked -p keyward
 
-test: ## run every test: all crates, the model check of the rate window, the official clients, a browser
+test: ## run every test: all crates, the model check of the rate window, the official clients, a browser, the alert rules
 	scripts/test-tools.sh
 	$(CARGO) test --workspace --locked
 	RUSTFLAGS="--cfg loom" $(CARGO) test -p keyward-core --release --locked --test loom --target-dir $(TARGET_DIR)/loom
 	$(CARGO) test --locked -p keyward --features outside --test clients
 	$(CARGO) test --locked -p keyward --features outside --test browser
+	scripts/alert-rules.sh
 
 .PHONY: soak
 soak: ## hold it under faults for 15 minutes at most; ARGS="crash kills=20 seed=7" runs one part with its sizes
@@ -42,6 +43,9 @@ micro-bench: ## measure the hot path in one process: parse, digest, look up, win
 
 instructions: ## count the instructions of the hot path, the same in every run
 	CARGO="$(CARGO)" scripts/instructions.sh
+
+alert-rules: ## try the alert rules of ops/ on made-up series, with promtool
+	scripts/alert-rules.sh
 
 timing: ## look for differences in time between keys that are not good, and between sign-ins: about 6 minutes
 	$(CARGO) bench --locked -p keyward --bench timing -- $(or $(ARGS),all)

@@ -86,6 +86,23 @@ fn of_rules() -> Vec<String> {
     found
 }
 
+/// `promtool` judges whether the cases are kept (`make alert-rules`); this one, that none is missing.
+#[test]
+fn each_alert_rule_has_a_case_in_which_it_fires() {
+    let rules = file("alert-rules.yml");
+    let cases = YamlLoader::load_from_str(&file("alert-rules.test.yml")).expect("it is YAML");
+    let cases = cases[0]["tests"].as_vec().expect("it has tests");
+    let expected = cases.iter().flat_map(|case| case["alert_rule_test"].as_vec().expect("a list"));
+    let fired: BTreeSet<&str> = expected
+        .filter(|case| case["exp_alerts"].as_vec().is_some_and(|alerts| !alerts.is_empty()))
+        .filter_map(|case| case["alertname"].as_str())
+        .collect();
+    let named: BTreeSet<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(named.len() >= 10, "{named:?}");
+    assert_eq!(fired, named);
+}
+
 #[tokio::test]
 async fn every_metric_that_the_dashboard_and_the_alert_rules_name_is_scraped() {
     let server = TestServer::start_with(|settings| {
