@@ -304,7 +304,7 @@ async fn a_fresh_server_gets_a_certificate_keeps_it_and_renews_it_while_connecti
     server.restart().await;
     server.running().renew_certificate().await;
     assert_eq!(pebble.n_orders(), 1);
-    let stream = connect(&pebble, &[old.clone()]).await;
+    let stream = connect(&pebble, std::slice::from_ref(&old)).await;
     assert_eq!(leaf(&stream), old);
     let mut sender = talk(stream).await;
     assert_eq!(status_of_me(&mut sender, &key).await, 200);

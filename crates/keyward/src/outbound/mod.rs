@@ -314,3 +314,18 @@ async fn read(mut body: Incoming, kept: &mut Vec<u8>) {
 pub fn is_success(status: u16) -> bool {
     StatusCode::from_u16(status).is_ok_and(|status| status.is_success())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_acme_server_is_asked_over_https_alone() {
+        let outbound = Outbound::anywhere_by_https(None).expect("it needs no file");
+        for url in ["http://127.0.0.1:9/dir", "http://192.0.2.1/dir"] {
+            let request = Request::get(url).body(Full::default()).expect("a request");
+            let asked = outbound.ask(request, Duration::from_secs(5)).await;
+            assert_eq!(asked.expect_err("nothing goes out"), "must begin with https://", "{url}");
+        }
+    }
+}
