@@ -15,11 +15,12 @@ run: ## build the server and start it; ARGS="--listen 127.0.0.1:9000" hands on o
 build: ## build the one binary, optimized: target/release/keyward
 	$(CARGO) build --release --locked -p keyward
 
-test: ## run every test: all crates, the model check of the rate window, the official clients, a browser, the alert rules
+test: ## run every test: all crates, the model check, the official clients, an ACME server, a browser, the alert rules
 	scripts/test-tools.sh
 	$(CARGO) test --workspace --locked
 	RUSTFLAGS="--cfg loom" $(CARGO) test -p keyward-core --release --locked --test loom --target-dir $(TARGET_DIR)/loom
 	$(CARGO) test --locked -p keyward --features outside --test clients
+	$(CARGO) test --locked -p keyward --features outside --test acme
 	$(CARGO) test --locked -p keyward --features outside --test browser
 	scripts/alert-rules.sh
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Rust: a C compiler (SQLite is built from source), curl, a Python
 # virtual environment with the official client and Schemathesis in target/e2e/python, Chromium with
-# what drives it in target/e2e/browser, and the official TypeScript client in target/e2e/typescript.
+# what drives it in target/e2e/browser, the official TypeScript client in target/e2e/typescript, and Pebble, the
+# ACME server with which Let's Encrypt has clients tested.
 #
 # Does nothing, and does it at once, when all of that is there. System packages are installed with
 # apt-get when this runs as root or sudo exists; otherwise it says what to install and stops.
@@ -74,6 +75,8 @@ command -v gcc >/dev/null || command -v cc >/dev/null ||
     install_package build-essential "SQLite is built from source and needs a C compiler"
 command -v curl >/dev/null ||
     install_package curl "the README's commands are tried with curl"
+{ command -v pebble && command -v pebble-challtestsrv; } >/dev/null ||
+    install_package pebble "certificates are ordered by ACME from a real server, Let's Encrypt's for tests"
 make_python_environment
 [ -x /usr/bin/chromium ] ||
     install_package chromium "the pages are tested in a real browser"

@@ -16,7 +16,7 @@ use crate::server::{Found, Running, Start, tls};
 /// The settings as flags. Each is a variable and a name in the file as well.
 #[derive(Args)]
 #[command(
-    after_help = "Every option is also a variable (KEYWARD_LISTEN) and a name in keyward.toml (listen = \"…\").\nA flag beats a variable beats the file; 'keyward config' shows who won.\n\nExamples:\n  keyward serve\n  keyward serve --listen 127.0.0.1:9000 --data-dir /var/lib/keyward\n  keyward serve --rate-limit-standard 1000 --log-format json\n  keyward serve --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem\n  keyward serve --listen 127.0.0.1:8443 --tls-self-signed\n  keyward serve --listen 10.0.0.5:8080 --trusted-proxy 10.0.0.1"
+    after_help = "Every option is also a variable (KEYWARD_LISTEN) and a name in keyward.toml (listen = \"…\").\nA flag beats a variable beats the file; 'keyward config' shows who won.\n\nExamples:\n  keyward serve\n  keyward serve --listen 127.0.0.1:9000 --data-dir /var/lib/keyward\n  keyward serve --rate-limit-standard 1000 --log-format json\n  keyward serve --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem\n  keyward serve --listen 0.0.0.0:443 --acme-domains keys.example.com --acme-agree-tos\n  keyward serve --listen 127.0.0.1:8443 --tls-self-signed\n  keyward serve --listen 10.0.0.5:8080 --trusted-proxy 10.0.0.1"
 )]
 pub(super) struct ServeArgs {
     /// Address and port to listen on [default: 127.0.0.1:8080]
@@ -31,6 +31,21 @@ pub(super) struct ServeArgs {
     /// HTTPS with a certificate of its own making, to try it out
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tls_self_signed: Option<String>,
+    /// Names for which a certificate is ordered by ACME and renewed, such as keys.example.com
+    #[arg(long, alias = "acme-domain", value_name = "NAME,…")]
+    acme_domains: Option<String>,
+    /// The terms of service of the certificate authority are agreed to; needed with --acme-domains
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    acme_agree_tos: Option<String>,
+    /// Address at which the certificate authority may write about the certificates
+    #[arg(long, value_name = "ADDRESS")]
+    acme_email: Option<String>,
+    /// ACME server [default: https://acme-v02.api.letsencrypt.org/directory]
+    #[arg(long, value_name = "URL")]
+    acme_directory: Option<String>,
+    /// File of certificates (PEM) by which the ACME server is trusted, beside the system's
+    #[arg(long, value_name = "FILE")]
+    acme_ca_file: Option<String>,
     /// Plain HTTP on an address that other machines reach is meant: keys travel in clear
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     insecure_http: Option<String>,
@@ -118,6 +133,11 @@ impl ServeArgs {
             ("tls_cert", self.tls_cert),
             ("tls_key", self.tls_key),
             ("tls_self_signed", self.tls_self_signed),
+            ("acme_domains", self.acme_domains),
+            ("acme_agree_tos", self.acme_agree_tos),
+            ("acme_email", self.acme_email),
+            ("acme_directory", self.acme_directory),
+            ("acme_ca_file", self.acme_ca_file),
             ("insecure_http", self.insecure_http),
             ("metrics_listen", self.metrics_listen),
             ("otlp_endpoint", self.otlp_endpoint),
@@ -279,7 +299,8 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
 }
 
 const OPEN_HTTP: &str = "other machines reach this server over plain HTTP: keys and whatever is sent can be \
-                         read on their way. Give it a certificate with --tls-cert and --tls-key";
+                         read on their way. Give it a certificate with --tls-cert and --tls-key, or have it order \
+                         one with --acme-domains";
 
 fn first_step(data_dir: &std::path::Path) -> String {
     let data_dir = if data_dir == std::path::Path::new("keyward-data") {

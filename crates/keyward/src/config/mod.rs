@@ -6,6 +6,7 @@
 
 pub mod smtp;
 pub mod sources;
+mod table;
 mod values;
 
 use std::net::SocketAddr;
@@ -18,9 +19,8 @@ use url::Url;
 
 pub use smtp::{SmtpTls, SmtpUrl};
 pub use sources::{ConfigError, Explained, Flags, Source, load};
+pub use table::{SETTINGS, Setting};
 pub use values::{network, networks};
-
-use values::{address_or_off, collector, limit, number, public_url, whole, yes_or_no};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,15 @@ pub struct Settings {
     pub tls_key: Option<PathBuf>,
     /// HTTPS with a certificate that nobody vouches for: to try it out.
     pub tls_self_signed: bool,
+    /// Names, in small letters and none twice, for which a certificate is ordered; none: no ACME.
+    pub acme_domains: Vec<String>,
+    /// The terms of service of the certificate authority are agreed to.
+    pub acme_agree_tos: bool,
+    pub acme_email: Option<String>,
+    /// Where the ACME server says what it can do, an address with `https`.
+    pub acme_directory: String,
+    /// Certificates by which the ACME server is trusted, beside the system's.
+    pub acme_ca_file: Option<PathBuf>,
     /// Plain HTTP to other machines is meant.
     pub insecure_http: bool,
     /// Where `/metrics` is; `None` for nowhere.
@@ -107,13 +116,16 @@ impl Settings {
         }
     }
 
+    /// Whether HTTPS is spoken, with whatever certificate.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.tls_cert.is_some() || self.tls_self_signed || !self.acme_domains.is_empty()
+    }
+
     /// Whether HTTP without TLS is spoken to other machines, with no proxy named that stands between.
     #[must_use]
     pub fn is_open_http(&self) -> bool {
-        self.tls_cert.is_none()
-            && !self.tls_self_signed
-            && !self.listen.ip().is_loopback()
-            && self.trusted_proxies.is_empty()
+        !self.has_tls() && !self.listen.ip().is_loopback() && self.trusted_proxies.is_empty()
     }
 
     #[must_use]
@@ -134,6 +146,11 @@ impl Default for Settings {
             tls_cert: None,
             tls_key: None,
             tls_self_signed: false,
+            acme_domains: vec![],
+            acme_agree_tos: false,
+            acme_email: None,
+            acme_directory: String::new(),
+            acme_ca_file: None,
             insecure_http: false,
             metrics_listen: None,
             otlp_endpoint: None,
@@ -170,279 +187,6 @@ impl Default for Settings {
     }
 }
 
-/// One setting.
-pub struct Setting {
-    /// In the file; with `KEYWARD_` and capitals a variable; with `--` and hyphens a flag.
-    pub name: &'static str,
-    pub default: &'static str,
-    pub help: &'static str,
-    pub(crate) apply: fn(&mut Settings, &str) -> Result<(), String>,
-}
-
-impl Setting {
-    #[must_use]
-    pub fn variable(&self) -> String {
-        format!("KEYWARD_{}", self.name.to_uppercase())
-    }
-
-    #[must_use]
-    pub fn flag(&self) -> String {
-        format!("--{}", self.name.replace('_', "-"))
-    }
-
-    /// The value as it may be printed: without a password.
-    #[must_use]
-    pub fn shown(&self, value: &str) -> String {
-        if self.name == "smtp_url" { SmtpUrl::masked(value) } else { value.to_owned() }
-    }
-}
-
-/// All settings, in the order in which they are listed.
-pub const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "listen",
-        default: "127.0.0.1:8080",
-        help: "Address and port to listen on",
-        apply: |settings, text| {
-            settings.listen = text
-                .parse()
-                .map_err(|_| "expected an address and a port, such as 127.0.0.1:8080".to_owned())?;
-            Ok(())
-        },
-    },
-    Setting {
-        name: "tls_cert",
-        default: "",
-        help: "File of the certificate for HTTPS (PEM), with those between it and its root",
-        apply: |settings, text| {
-            settings.tls_cert = Some(PathBuf::from(text)).filter(|_| !text.is_empty());
-            Ok(())
-        },
-    },
-    Setting {
-        name: "tls_key",
-        default: "",
-        help: "File of the certificate's private key (PEM)",
-        apply: |settings, text| {
-            settings.tls_key = Some(PathBuf::from(text)).filter(|_| !text.is_empty());
-            Ok(())
-        },
-    },
-    Setting {
-        name: "tls_self_signed",
-        default: "false",
-        help: "HTTPS with a certificate of its own making, to try it out",
-        apply: |settings, text| yes_or_no(text).map(|is| settings.tls_self_signed = is),
-    },
-    Setting {
-        name: "insecure_http",
-        default: "false",
-        help: "Plain HTTP on an address that other machines reach is meant",
-        apply: |settings, text| yes_or_no(text).map(|is| settings.insecure_http = is),
-    },
-    Setting {
-        name: "metrics_listen",
-        default: "127.0.0.1:9464",
-        help: "Address and port of /metrics, for Prometheus; off for none",
-        apply: |settings, text| address_or_off(text).map(|to| settings.metrics_listen = to),
-    },
-    Setting {
-        name: "otlp_endpoint",
-        default: "",
-        help: "Collector of traces (OpenTelemetry, OTLP over HTTP), such as http://127.0.0.1:4318",
-        apply: |settings, text| collector(text).map(|url| settings.otlp_endpoint = url),
-    },
-    Setting {
-        name: "data_dir",
-        default: "keyward-data",
-        help: "Folder of the database",
-        apply: |settings, text| {
-            if text.is_empty() {
-                return Err(String::from("expected the path of a folder"));
-            }
-            settings.data_dir = PathBuf::from(text);
-            Ok(())
-        },
-    },
-    Setting {
-        name: "threads",
-        default: "0",
-        help: "Threads that serve requests; 0: one for each processor",
-        apply: |settings, text| number(text, 0, 1024).map(|n| settings.threads = n),
-    },
-    Setting {
-        name: "rate_limit_standard",
-        default: "200",
-        help: "Standard requests a minute, for each account and environment",
-        apply: |settings, text| limit(text).map(|n| settings.rate_limit_standard = n),
-    },
-    Setting {
-        name: "rate_limit_sensitive",
-        default: "10",
-        help: "Sensitive requests a minute, for each account and environment",
-        apply: |settings, text| limit(text).map(|n| settings.rate_limit_sensitive = n),
-    },
-    Setting {
-        name: "rate_limit_webhook_test",
-        default: "60",
-        help: "Webhook tests a minute, for each account and environment",
-        apply: |settings, text| limit(text).map(|n| settings.rate_limit_webhook_test = n),
-    },
-    Setting {
-        name: "rate_limit_unauthenticated",
-        default: "60",
-        help: "Requests a minute without a good key, for each client address",
-        apply: |settings, text| limit(text).map(|n| settings.rate_limit_unauthenticated = n),
-    },
-    Setting {
-        name: "public_url",
-        default: "",
-        help: "Address at which people reach the dashboard, for links in mails and secure cookies",
-        apply: |settings, text| public_url(text).map(|url| settings.public_url = url),
-    },
-    Setting {
-        name: "docs_url",
-        default: "https://docs.sent.dm/errors",
-        help: "Where error pages are: doc_url is this, a slash and the code",
-        apply: |settings, text| {
-            let text = text.trim_end_matches('/');
-            let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-            let is_plain = |c: char| c.is_ascii_graphic() && !"\"\\<>".contains(c);
-            if !rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(is_plain)) {
-                return Err(String::from("expected a URL, such as https://docs.sent.dm/errors"));
-            }
-            settings.docs_url = text.to_owned();
-            Ok(())
-        },
-    },
-    Setting {
-        name: "request_records",
-        default: "1000000",
-        help: "Recent requests that are remembered at most; 0 remembers none",
-        apply: |settings, text| whole(text, 100_000_000).map(|n| settings.request_records = n),
-    },
-    Setting {
-        name: "request_days",
-        default: "7",
-        help: "Days for which recent requests are remembered",
-        apply: |settings, text| whole(text, 3650).map(|n| settings.request_days = n),
-    },
-    Setting {
-        name: "trusted_proxies",
-        default: "",
-        help: "Networks whose X-Forwarded-For is believed, separated by commas",
-        apply: |settings, text| networks(text).map(|list| settings.trusted_proxies = list),
-    },
-    Setting {
-        name: "webhook_limit",
-        default: "50",
-        help: "Webhooks that an account may have",
-        apply: |settings, text| whole(text, 10_000).map(|n| settings.webhook_limit = n),
-    },
-    Setting {
-        name: "webhook_http",
-        default: "test-loopback",
-        help: "Webhooks over plain HTTP: never, test-loopback (test keys, this machine), or always",
-        apply: |settings, text| {
-            settings.webhook_http = match text {
-                "never" => HttpRule::Never,
-                "test-loopback" => HttpRule::TestLoopback,
-                "always" => HttpRule::Always,
-                _ => return Err(String::from("expected never, test-loopback or always")),
-            };
-            Ok(())
-        },
-    },
-    Setting {
-        name: "webhook_networks",
-        default: "",
-        help: "Private networks that webhooks may go to, separated by commas",
-        apply: |settings, text| networks(text).map(|list| settings.webhook_networks = list),
-    },
-    Setting {
-        name: "webhook_ca_file",
-        default: "",
-        help: "File of certificates (PEM) that webhooks trust beside the system's",
-        apply: |settings, text| {
-            settings.webhook_ca_file = Some(PathBuf::from(text)).filter(|_| !text.is_empty());
-            Ok(())
-        },
-    },
-    Setting {
-        name: "webhook_secret_grace_hours",
-        default: "24",
-        help: "Hours for which a replaced signing secret signs as well",
-        apply: |settings, text| whole(text, 720).map(|n| settings.webhook_secret_grace_hours = n),
-    },
-    Setting {
-        name: "webhook_event_days",
-        default: "30",
-        help: "Days for which events of webhooks are kept",
-        apply: |settings, text| whole(text, 3650).map(|n| settings.webhook_event_days = n),
-    },
-    Setting {
-        name: "idempotency_limit",
-        default: "100000",
-        help: "Answers kept for Idempotency-Key, for each account",
-        apply: |settings, text| whole(text, 10_000_000).map(|n| settings.idempotency_limit = n),
-    },
-    Setting {
-        name: "max_body_bytes",
-        default: "1048576",
-        help: "Largest request body in bytes",
-        apply: |settings, text| number(text, 1024, 64 << 20).map(|n| settings.max_body_bytes = n),
-    },
-    Setting {
-        name: "connections_per_address",
-        default: "4096",
-        help: "Connections that one client address may have, unless it is a trusted proxy",
-        apply: |settings, text| {
-            number(text, 1, 16_384).map(|n| settings.connections_per_address = n)
-        },
-    },
-    Setting {
-        name: "log_format",
-        default: "readable",
-        help: "Log lines: readable, json, or off for no line a request",
-        apply: |settings, text| {
-            settings.log_format = match text {
-                "json" => LogFormat::Json,
-                "readable" => LogFormat::Readable,
-                "off" => LogFormat::Off,
-                _ => return Err(String::from("expected readable, json or off")),
-            };
-            Ok(())
-        },
-    },
-    Setting {
-        name: "smtp_url",
-        default: "",
-        help: "Mail server: smtps://user@host or smtp://user@host:587; without it no mail is sent",
-        apply: |settings, text| {
-            settings.smtp_url = if text.is_empty() { None } else { Some(SmtpUrl::parse(text)?) };
-            Ok(())
-        },
-    },
-    Setting {
-        name: "smtp_from",
-        default: "",
-        help: "Sender of mail, such as Keyward <keyward@example.com>",
-        apply: |settings, text| {
-            settings.smtp_from = if text.is_empty() { None } else { Some(smtp::sender(text)?) };
-            Ok(())
-        },
-    },
-    Setting {
-        name: "smtp_password_file",
-        default: "",
-        help: "File with the password of the mail server's user",
-        apply: |settings, text| {
-            settings.smtp_password_file = Some(PathBuf::from(text)).filter(|_| !text.is_empty());
-            Ok(())
-        },
-    },
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -466,6 +210,28 @@ mod tests {
         };
         check("listen", "8080");
         check("listen", "localhost");
+        for name in [
+            "*.example.com",
+            "192.0.2.1",
+            "2001:db8::1",
+            "1.2.3",
+            "https://keys.example.com",
+            "keys.example.com:443",
+            "keys.example.com/x",
+            "keys..example.com",
+            "-keys.example.com",
+            "keys_1.example.com",
+            "schlüssel.example.com",
+            "keys.example.com www.example.com",
+        ] {
+            check("acme_domains", name);
+        }
+        check("acme_agree_tos", "yes");
+        check("acme_email", "ops");
+        check("acme_email", "mailto:ops@example.com");
+        check("acme_directory", "");
+        check("acme_directory", "http://ca.internal/acme/directory");
+        check("acme_directory", "https://user:secret@ca.internal/acme/directory");
         check("metrics_listen", "on");
         check("otlp_endpoint", "127.0.0.1:4318");
         check("otlp_endpoint", "http://user:secret@127.0.0.1:4318");

@@ -99,7 +99,7 @@ const fn troubled(trouble: Trouble) -> &'static str {
 }
 
 const OPEN_HTTP: &str = "Other machines reach this server over plain HTTP: keys can be read on their way. \
-                         Have its operator give it a certificate (--tls-cert, --tls-key).";
+                         Have its operator give it a certificate (--tls-cert, --tls-key, or --acme-domains).";
 
 /// What is told after a change, by the word that the address carries: never the word itself.
 fn notice(word: &str) -> Option<&'static str> {

@@ -1,10 +1,11 @@
-//! Requests that go out: a POST to an address that somebody else chose.
+//! Requests that go out: a POST to an address that somebody else chose, and what is asked of a server that
+//! the operator chose.
 //!
 //! A connection for each request, and none is kept: the address that was checked is the one that is
 //! connected to. Redirects are not followed, proxies of the environment are not asked.
 //!
-//! Bound: 64 KiB of an answer are read, of its body [`MOST_KEPT`] bytes are kept; the whole takes as
-//! long as the caller allows and no longer.
+//! Bound: 64 KiB of an answer are read, of the body of an answer to a POST [`MOST_KEPT`] bytes are kept; the
+//! whole takes as long as the caller allows and no longer.
 
 pub mod guard;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
@@ -52,6 +53,8 @@ impl Drop for Driving {
     }
 }
 
+const AGENT: &str = concat!("Keyward/", env!("CARGO_PKG_VERSION"));
+
 type Exchanged = (http::Response<Incoming>, Driving);
 
 /// Sends requests out.
@@ -82,10 +85,15 @@ impl Outbound {
     /// For an address that the operator chose: it may be anywhere.
     #[must_use]
     pub fn anywhere() -> Self {
-        let all = [IpAddr::from([0; 4]), IpAddr::from([0; 16])];
-        let networks = all.into_iter().filter_map(|all| IpNet::new(all, 0).ok()).collect();
-        let guard = Guard { http: HttpRule::Always, networks };
-        Self { guard, more_roots: None, tls: OnceLock::new() }
+        Self { guard: no_guard(HttpRule::Always), more_roots: None, tls: OnceLock::new() }
+    }
+
+    /// The same over HTTPS alone, trusting what is in a file as well.
+    ///
+    /// # Errors
+    /// If the file of certificates holds none.
+    pub fn anywhere_by_https(more_roots: Option<&Path>) -> anyhow::Result<Self> {
+        Self::new(no_guard(HttpRule::Never), more_roots)
     }
 
     fn new(guard: Guard, more_roots: Option<&Path>) -> anyhow::Result<Self> {
@@ -138,10 +146,14 @@ impl Outbound {
         body: Bytes,
         within: Duration,
     ) -> Result<Posted, String> {
-        let sending = self.send(url, environment, headers, body);
+        let mut request = Request::post("/").header(CONTENT_TYPE, "application/json");
+        request =
+            headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
+        let sending = self.send(url, environment, request);
         let (answer, _driving) = match tokio::time::timeout(within, sending).await {
             Ok(answer) => answer?,
-            Err(_) => return Err(format!("no answer within {} s", within.as_secs())),
+            Err(_) => return Err(no_answer_within(within)),
         };
         let (head, body) = answer.into_parts();
         let mut kept = Vec::new();
@@ -153,33 +165,51 @@ impl Outbound {
         Ok(Posted { status: head.status.as_u16(), body })
     }
 
+    /// Asks for something and takes the answer whole. `Err` says in a few words why there is none.
+    ///
+    /// # Errors
+    /// If the address may not be gone to, cannot be reached, says nothing in time or too much.
+    pub async fn ask(
+        &self,
+        request: Request<Full<Bytes>>,
+        within: Duration,
+    ) -> Result<http::Response<Full<Bytes>>, String> {
+        let url = Url::parse(&request.uri().to_string()).map_err(|error| error.to_string())?;
+        let asking = async {
+            let (answer, _driving) = self.send(&url, Environment::Production, request).await?;
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, MOST_READ).collect().await;
+            let body = body.map_err(|error| format!("the answer cannot be read: {error}"))?;
+            Ok(http::Response::from_parts(head, Full::new(body.to_bytes())))
+        };
+        let asked = tokio::time::timeout(within, asking).await;
+        asked.unwrap_or_else(|_| Err(no_answer_within(within)))
+    }
+
+    /// Sends a request to an address; of its own it needs a method, a body, and headers but these two.
     async fn send(
         &self,
         url: &Url,
         environment: Environment,
-        headers: Vec<(HeaderName, HeaderValue)>,
-        body: Bytes,
+        mut request: Request<Full<Bytes>>,
     ) -> Result<Exchanged, String> {
         let host = url.host().ok_or("the address has no host")?;
         let port = url.port_or_known_default().ok_or("the address has no port")?;
         let is_plain = url.scheme() == "http";
         let found = resolve(&host, port).await?;
         let stream = self.connect(&found, is_plain, environment).await?;
-        let mut request = Request::post(url.path());
-        if let Some(query) = url.query() {
-            request = Request::post(format!("{}?{query}", url.path()));
-        }
+        let target = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        *request.uri_mut() = target.parse().map_err(|_| String::from("the path cannot be sent"))?;
         let authority = match url.port() {
             Some(port) => format!("{host}:{port}"),
             None => host.to_string(),
         };
-        request = request
-            .header(HOST, authority)
-            .header(USER_AGENT, concat!("Keyward/", env!("CARGO_PKG_VERSION")))
-            .header(CONTENT_TYPE, "application/json");
-        request =
-            headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
-        let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
+        let authority = HeaderValue::try_from(authority).map_err(|error| error.to_string())?;
+        request.headers_mut().insert(HOST, authority);
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if is_plain {
             return exchange(stream, request).await;
         }
@@ -220,6 +250,15 @@ impl Outbound {
         }
         Err(fault.unwrap_or_else(|| String::from("the host name has no address")))
     }
+}
+
+fn no_guard(http: HttpRule) -> Guard {
+    let all = [IpAddr::from([0; 4]), IpAddr::from([0; 16])];
+    Guard { http, networks: all.into_iter().filter_map(|all| IpNet::new(all, 0).ok()).collect() }
+}
+
+fn no_answer_within(within: Duration) -> String {
+    format!("no answer within {} s", within.as_secs())
 }
 
 /// The addresses of a host.
@@ -274,4 +313,19 @@ async fn read(mut body: Incoming, kept: &mut Vec<u8>) {
 #[must_use]
 pub fn is_success(status: u16) -> bool {
     StatusCode::from_u16(status).is_ok_and(|status| status.is_success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_acme_server_is_asked_over_https_alone() {
+        let outbound = Outbound::anywhere_by_https(None).expect("it needs no file");
+        for url in ["http://127.0.0.1:9/dir", "http://192.0.2.1/dir"] {
+            let request = Request::get(url).body(Full::default()).expect("a request");
+            let asked = outbound.ask(request, Duration::from_secs(5)).await;
+            assert_eq!(asked.expect_err("nothing goes out"), "must begin with https://", "{url}");
+        }
+    }
 }

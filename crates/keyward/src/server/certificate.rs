@@ -1,4 +1,4 @@
-//! Until when a certificate is good: read off its bytes (X.509 in DER), and nothing else of it.
+//! From when on and until when a certificate is good: read off its bytes (X.509 in DER), and nothing else of it.
 //!
 //! Whether it is good at all is for clients to find out; the operator needs to know when it ends.
 
@@ -9,9 +9,16 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// The last moment at which it is good; `None` if it is no certificate.
+/// A certificate's life, its first and its last moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    pub begins_at: UnixMillis,
+    pub ends_at: UnixMillis,
+}
+
+/// When it is good; `None` if it is no certificate.
 #[must_use]
-pub fn ends_at(der: &[u8]) -> Option<UnixMillis> {
+pub fn validity(der: &[u8]) -> Option<Validity> {
     let (certificate, _) = part(der, SEQUENCE)?;
     let (mut signed, _) = part(certificate, SEQUENCE)?;
     if signed.first() == Some(&VERSION) {
@@ -22,9 +29,10 @@ pub fn ends_at(der: &[u8]) -> Option<UnixMillis> {
         signed = any(signed)?.2;
     }
     let (validity, _) = part(signed, SEQUENCE)?;
-    let (_, _, after_begin) = any(validity)?;
+    let (tag, begin, after_begin) = any(validity)?;
+    let begins_at = time(tag, str::from_utf8(begin).ok()?)?;
     let (tag, end, _) = any(after_begin)?;
-    time(tag, str::from_utf8(end).ok()?)
+    Some(Validity { begins_at, ends_at: time(tag, str::from_utf8(end).ok()?)? })
 }
 
 /// The first value: its tag, its content and what follows it.
@@ -79,34 +87,39 @@ mod tests {
 
     fn made(year: i32) -> Vec<u8> {
         let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        params.not_before = date_time_ymd(year - 1, 12, 1);
         params.not_after = date_time_ymd(year, 2, 28);
         let key = KeyPair::generate().expect("chance is there");
         params.self_signed(&key).expect("it is whole").der().to_vec()
     }
 
     #[test]
-    fn the_end_of_a_certificate_is_read_in_both_spellings() {
-        let check = |year, expected: &str| {
-            let at: jiff::Timestamp = expected.parse().expect(expected);
-            assert_eq!(ends_at(&made(year)), Some(UnixMillis(at.as_millisecond())), "{year}");
+    fn the_life_of_a_certificate_is_read_in_both_spellings() {
+        let at = |text: &str| {
+            let at: jiff::Timestamp = text.parse().expect(text);
+            UnixMillis(at.as_millisecond())
         };
-        check(2027, "2027-02-28T00:00:00Z");
-        check(2051, "2051-02-28T00:00:00Z");
-        check(4096, "4096-02-28T00:00:00Z");
+        let check = |year, begin: &str, end: &str| {
+            let expected = Validity { begins_at: at(begin), ends_at: at(end) };
+            assert_eq!(validity(&made(year)), Some(expected), "{year}");
+        };
+        check(2027, "2026-12-01T00:00:00Z", "2027-02-28T00:00:00Z");
+        check(2050, "2049-12-01T00:00:00Z", "2050-02-28T00:00:00Z");
+        check(4096, "4095-12-01T00:00:00Z", "4096-02-28T00:00:00Z");
     }
 
     #[test]
     fn what_is_cut_off_or_changed_is_no_certificate_and_no_harm() {
         let whole = made(2027);
         for length in 0..whole.len().min(150) {
-            assert_eq!(ends_at(&whole[..length]), None, "{length}");
+            assert_eq!(validity(&whole[..length]), None, "{length}");
         }
         for at in 0..whole.len() {
             for byte in [0, 0x7f, 0x80, 0x84, 0xff] {
                 let mut changed = whole.clone();
                 changed[at] = byte;
                 // Whatever comes of it: no panic.
-                let end = ends_at(&changed);
+                let end = validity(&changed).map(|validity| validity.ends_at);
                 assert!(end.is_none_or(|end| end.0 > -62_135_596_800_000), "{at} {byte}");
             }
         }

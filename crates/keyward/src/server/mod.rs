@@ -1,5 +1,6 @@
 //! Puts everything together: start, ready, stop, in order.
 
+pub mod acme;
 pub mod certificate;
 pub mod control;
 pub mod lanes;
@@ -124,7 +125,7 @@ impl Running {
     /// listened on.
     pub async fn start(start: Start) -> anyhow::Result<Self> {
         let Start { settings, clock, chance, log } = start;
-        let tls = Tls::from_settings(&settings)?.map(Arc::new);
+        let tls = Tls::from_settings(&settings, clock.wall())?.map(Arc::new);
         let data_dir = settings.data_dir.clone();
         let (store, lock) = tokio::task::spawn_blocking(move || open_data(&data_dir)).await??;
         let found = store
@@ -249,8 +250,9 @@ impl Running {
             tokio::spawn(workers::clock::watch(Arc::clone(&app), log.clone(), stopping.clone())),
         ];
         if let Some(tls) = &tls {
-            let (tls, clock) = (Arc::clone(tls), app.clock.clone());
-            working.push(tokio::spawn(tls::follow(tls, clock, log.clone(), stopping.clone())));
+            let (tls, clock, chance) = (Arc::clone(tls), app.clock.clone(), app.chance.clone());
+            let stop = stopping.clone();
+            working.push(tokio::spawn(tls::follow(tls, clock, chance, log.clone(), stop)));
         }
         if let Some(traces) = &traces {
             let (traces, clock) = (Arc::clone(traces), app.clock.clone());
@@ -331,6 +333,13 @@ impl Running {
     /// If they changed and cannot be used; the last good one stays.
     pub fn look_for_certificate(&self) -> anyhow::Result<bool> {
         self.tls.as_ref().map_or(Ok(false), |tls| tls.look())
+    }
+
+    /// Orders a certificate by ACME if one is due, and waits for what comes of it: true if another one is in
+    /// force.
+    pub async fn renew_certificate(&self) -> bool {
+        let Some(tls) = &self.tls else { return false };
+        tls.renew(&self.app.clock, &self.app.chance, &self.log).await
     }
 
     /// Writes down all requests that were answered so far, and forgets what is too old or too much.

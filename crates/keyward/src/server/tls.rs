@@ -1,4 +1,5 @@
-//! HTTPS: the certificate that connections are answered with, and a new one when its files change.
+//! HTTPS: the certificate that connections are answered with, and a new one when its files change or one comes
+//! by ACME.
 //!
 //! TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. A certificate that is renewed is taken over for new
 //! connections within seconds; one that cannot be used leaves the last good one in place, and the log
@@ -14,19 +15,22 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use keyward_core::time::UnixMillis;
 use rcgen::generate_simple_self_signed;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{ServerConfig, version};
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
+use super::acme::Acme;
+use super::acme::challenge::Challenges;
 use super::certificate;
-use crate::app::Clock;
+use crate::app::{Chance, Clock};
 use crate::config::Settings;
 use crate::observe::log::{Level, Log};
 
@@ -40,11 +44,19 @@ const SELF_SIGNED: [&str; 2] = ["self-signed.crt", "self-signed.key"];
 
 /// What HTTPS is spoken with.
 pub struct Tls {
-    files: [PathBuf; 2],
+    source: Source,
     current: Arc<Current>,
     acceptor: TlsAcceptor,
-    /// What the files looked like when they were last read, and whether that was good.
-    seen: Mutex<(Stamp, bool)>,
+}
+
+/// Where certificates come from.
+enum Source {
+    Files {
+        files: [PathBuf; 2],
+        /// What they looked like when they were last read, and whether that was good.
+        seen: Mutex<(Stamp, bool)>,
+    },
+    Acme(Box<Acme>),
 }
 
 /// Device, number, size and time of change of certificate and key: tells when one is another.
@@ -55,6 +67,12 @@ type Stamp = [Option<(u64, u64, u64, i64, i64)>; 2];
 /// Locks: held to copy a pointer, and to put another in its place.
 #[derive(Debug)]
 struct Current(RwLock<Arc<CertifiedKey>>);
+
+impl Current {
+    fn put(&self, key: Arc<CertifiedKey>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+}
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
@@ -67,8 +85,12 @@ impl Tls {
     ///
     /// # Errors
     /// If certificate and key cannot be read or do not belong together, one is named without the other,
-    /// or HTTP would be spoken to other machines without anybody having said that this is meant.
-    pub fn from_settings(settings: &Settings) -> anyhow::Result<Option<Self>> {
+    /// settings contradict one another, or HTTP would be spoken to other machines without anybody having
+    /// said that this is meant.
+    pub fn from_settings(settings: &Settings, now: UnixMillis) -> anyhow::Result<Option<Self>> {
+        if let Some((acme, first)) = Acme::from_settings(settings, now)? {
+            return Self::new(Source::Acme(Box::new(acme)), first).map(Some);
+        }
         let files = match (&settings.tls_cert, &settings.tls_key, settings.tls_self_signed) {
             (Some(certificate), Some(key), false) => [certificate.clone(), key.clone()],
             (None, None, true) => make_self_signed(settings)?,
@@ -79,29 +101,66 @@ impl Tls {
             (_, _, true) => bail!("either tls_self_signed or files of a certificate, not both"),
             _ => bail!("tls_cert and tls_key go together: name the file of each"),
         };
-        let stamp = stamp(&files);
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let current = Arc::new(Current(RwLock::new(Arc::new(read(&files, &provider)?))));
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
+        let seen = Mutex::new((stamp(&files), true));
+        let first = Arc::new(read(&files, &aws_lc_rs::default_provider())?);
+        Self::new(Source::Files { files, seen }, first).map(Some)
+    }
+
+    fn new(source: Source, first: Arc<CertifiedKey>) -> anyhow::Result<Self> {
+        let current = Arc::new(Current(RwLock::new(first)));
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Some(Self { files, current, acceptor, seen: Mutex::new((stamp, true)) }))
+        Ok(Self { source, current, acceptor })
     }
 
     /// Agrees on keys with a client. `None` if it does not, or takes too long.
     pub(super) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-        tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await.ok()?.ok()
+        let accepting = async {
+            match &self.source {
+                // In a box, for it is rare and would make every connection larger.
+                Source::Acme(acme) if acme.challenges.is_pending() => {
+                    Box::pin(self.prove_or_accept(&acme.challenges, stream)).await
+                }
+                _ => self.acceptor.accept(stream).await.ok(),
+            }
+        };
+        tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await.ok()?
+    }
+
+    /// Proves to a certificate authority that a name leads here, and is done with it; agrees on keys with
+    /// anybody else, which `acme-tls/1` is no part of.
+    async fn prove_or_accept(
+        &self,
+        challenges: &Challenges,
+        stream: TcpStream,
+    ) -> Option<TlsStream<TcpStream>> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
+        let Some(proof) = challenges.answer(&start.client_hello()) else {
+            return start.into_stream(Arc::clone(self.acceptor.config())).await.ok();
+        };
+        let mut proved = start.into_stream(proof).await.ok()?;
+        // Whether the other side waits for the end is its own affair.
+        let _ = proved.shutdown().await;
+        None
     }
 
     /// When the certificate in force ends, as far as it can be read.
     #[must_use]
     pub fn ends_at(&self) -> Option<UnixMillis> {
         let key = Arc::clone(&self.current.0.read().unwrap_or_else(PoisonError::into_inner));
-        certificate::ends_at(key.cert.first()?)
+        certificate::validity(key.cert.first()?).map(|validity| validity.ends_at)
+    }
+
+    /// Orders a certificate by ACME if one is due, and takes it over: true if it did.
+    pub async fn renew(&self, clock: &Clock, chance: &Chance, log: &Log) -> bool {
+        let Source::Acme(acme) = &self.source else { return false };
+        acme.renew(clock, chance, log, |key| self.current.put(key)).await
     }
 
     /// Takes over another certificate if the files changed: true if it did.
@@ -110,17 +169,18 @@ impl Tls {
     /// If they changed and cannot be used; the last good one stays. Said once a change, and tried again
     /// each time, for certificate and key do not change at once.
     pub fn look(&self) -> anyhow::Result<bool> {
-        let stamp = stamp(&self.files);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Source::Files { files, seen } = &self.source else { return Ok(false) };
+        let stamp = stamp(files);
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, was_good) = *seen;
         if before == stamp && was_good {
             return Ok(false);
         }
-        let read = read(&self.files, &Arc::new(aws_lc_rs::default_provider()));
+        let read = read(files, &aws_lc_rs::default_provider());
         *seen = (stamp, read.is_ok());
         match read {
             Ok(key) => {
-                *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+                self.current.put(Arc::new(key));
                 Ok(true)
             }
             Err(_) if before == stamp => Ok(false),
@@ -129,9 +189,20 @@ impl Tls {
     }
 }
 
-/// Looks at the files until told to stop.
-pub async fn follow(tls: Arc<Tls>, clock: Clock, log: Log, mut stop: watch::Receiver<bool>) {
+/// Looks at the files, or whether a certificate is to be ordered, until told to stop.
+pub async fn follow(
+    tls: Arc<Tls>,
+    clock: Clock,
+    chance: Chance,
+    log: Log,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
+        // An order is not waited for when all is to stop: it is noted that it was begun.
+        tokio::select! {
+            _ = tls.renew(&clock, &chance, &log) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             _ = stop.wait_for(|stop| *stop) => return,
@@ -153,9 +224,9 @@ pub(crate) fn check_plain_http(settings: &Settings) -> anyhow::Result<()> {
     if settings.is_open_http() && !settings.insecure_http {
         bail!(
             "{} can be reached from other machines, where keys would travel in clear. Speak HTTPS with \
-             --tls-cert FILE and --tls-key FILE (or --tls-self-signed to try it out), name the proxy that \
-             speaks it with --trusted-proxies CIDR, listen on 127.0.0.1, or say with --insecure-http \
-             that this is meant",
+             --tls-cert FILE and --tls-key FILE, have a certificate ordered with --acme-domains NAME (or try \
+             it out with --tls-self-signed), name the proxy that speaks it with --trusted-proxies CIDR, \
+             listen on 127.0.0.1, or say with --insecure-http that this is meant",
             settings.listen
         );
     }
@@ -234,7 +305,13 @@ pub fn self_signed_file(settings: &Settings) -> Option<PathBuf> {
 /// Where a browser or client goes that is on this machine.
 #[must_use]
 pub fn url(settings: &Settings, address: std::net::SocketAddr) -> String {
-    let has_tls = settings.tls_cert.is_some() || settings.tls_self_signed;
+    if let Some(name) = settings.acme_domains.first() {
+        return match address.port() {
+            443 => format!("https://{name}"),
+            port => format!("https://{name}:{port}"),
+        };
+    }
+    let has_tls = settings.has_tls();
     let scheme = if has_tls { "https" } else { "http" };
     match address.ip() {
         // Its certificate is for the name.
@@ -246,46 +323,4 @@ pub fn url(settings: &Settings, address: std::net::SocketAddr) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_http_is_for_this_machine_unless_somebody_said_otherwise() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let check = |change: fn(&mut Settings), expected: Result<(), &str>| {
-            let mut settings =
-                Settings { data_dir: folder.path().join("data"), ..Settings::default() };
-            settings.listen = ([192, 0, 2, 1], 8080).into();
-            change(&mut settings);
-            let tls = Tls::from_settings(&settings).map(|_| ());
-            match (tls, expected) {
-                (Ok(()), Ok(())) => {}
-                (Err(error), Err(part)) if format!("{error:#}").contains(part) => {}
-                (got, expected) => panic!("{got:?} in place of {expected:?}"),
-            }
-        };
-        check(|_| {}, Err("keys would travel in clear"));
-        check(|s| s.listen = ([0, 0, 0, 0], 8080).into(), Err("--insecure-http"));
-        check(|s| s.listen = ([127, 0, 0, 1], 8080).into(), Ok(()));
-        check(|s| s.listen = "[::1]:8080".parse().expect("an address"), Ok(()));
-        check(|s| s.insecure_http = true, Ok(()));
-        check(|s| s.trusted_proxies = vec!["10.0.0.1/32".parse().expect("one")], Ok(()));
-        check(|s| s.tls_self_signed = true, Ok(()));
-        check(|s| s.tls_cert = Some(PathBuf::from("chain.pem")), Err("go together"));
-        check(|s| s.tls_key = Some(PathBuf::from("key.pem")), Err("go together"));
-        check(
-            |s| {
-                s.tls_cert = Some(PathBuf::from("no/chain.pem"));
-                s.tls_key = Some(PathBuf::from("no/key.pem"));
-            },
-            Err("no/chain.pem cannot be read"),
-        );
-        check(
-            |s| {
-                s.tls_self_signed = true;
-                s.tls_cert = Some(PathBuf::from("chain.pem"));
-            },
-            Err("not both"),
-        );
-    }
-}
+mod tests;

@@ -333,6 +333,51 @@ fn plain_http_to_others_is_found_unless_a_proxy_is_named() {
     assert!(!told.of("certificate", "ok").is_empty(), "{:?}", told.findings);
 }
 
+#[test]
+fn what_acme_lacks_is_found() {
+    let shell = shell();
+    let name = ["--acme-domains", "keys.example.com"];
+    let agreed = [&name[..], &["--acme-agree-tos"]].concat();
+    finds(&doctor(&shell, &name), "certificate", &["terms of service", "acme_agree_tos"]);
+    warns(&doctor(&shell, &["--acme-agree-tos"]), "settings", &["no acme_domains"]);
+    let two = [&agreed[..], &["--tls-self-signed"]].concat();
+    finds(&doctor(&shell, &two), "certificate", &["leave one of the two"]);
+    let untrusted = [&agreed[..], &["--acme-ca-file", "no/ca.pem"]].concat();
+    finds(&doctor(&shell, &untrusted), "certificate", &["acme_ca_file cannot be used"]);
+    let none_yet = ["there is none yet for keys.example.com", "start the server"];
+    warns(&doctor(&shell, &agreed), "certificate", &none_yet);
+    // One that was ordered a while ago, as the server keeps it.
+    let folder = shell.data_dir.join("acme");
+    std::fs::create_dir(&folder).expect("the folder is ours");
+    set_mode(&folder, 0o700);
+    let keep = |from: i32, until: i32| {
+        let mut parameters =
+            rcgen::CertificateParams::new(vec!["keys.example.com".to_owned()]).expect("a name");
+        parameters.not_before = rcgen::date_time_ymd(from, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("chance is there");
+        let made = parameters.self_signed(&key).expect("it is whole").pem();
+        let of = "For keys.example.com from https://acme-v02.api.letsencrypt.org/directory";
+        let text = format!("{of}\n{}{made}", key.serialize_pem());
+        std::fs::write(folder.join("certificate.pem"), text).expect("ours");
+    };
+    keep(2020, 2999);
+    let told = doctor(&shell, &agreed);
+    assert!(told.of("certificate", "ok").contains("good until 2999-01-01"), "{:?}", told.findings);
+    let other = ["--acme-domains", "api.example.com", "--acme-agree-tos"];
+    warns(&doctor(&shell, &other), "certificate", &["there is none yet for api.example.com"]);
+    keep(2020, 2021);
+    finds(&doctor(&shell, &agreed), "certificate", &["it ended 2021-01-01", "server's log"]);
+    keep(1990, 2030);
+    warns(&doctor(&shell, &agreed), "certificate", &["it ends 2030-01-01", "only while it runs"]);
+    std::fs::write(folder.join("certificate.pem"), "cut off").expect("ours");
+    finds(
+        &doctor(&shell, &agreed),
+        "certificate",
+        &["certificate.pem cannot be used", "remove it"],
+    );
+}
+
 /// Writes a certificate for `localhost` that is good between two years, and its key.
 fn certificate(shell: &Shell, from: i32, until: i32) {
     let mut parameters =

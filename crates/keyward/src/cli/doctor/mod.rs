@@ -81,9 +81,13 @@ impl Findings {
         self.0.push(Finding { check, state: State::Error, finding, next });
     }
 
+    fn is_silent_about(&self, check: &'static str) -> bool {
+        self.0.iter().all(|found| found.check != check)
+    }
+
     /// What is wrong under a name, or that nothing is.
     fn ok_unless_told(&mut self, check: &'static str, finding: impl Into<String>) {
-        if self.0.iter().all(|found| found.check != check) {
+        if self.is_silent_about(check) {
             self.ok(check, finding);
         }
     }

@@ -32,6 +32,12 @@ pub(super) fn check(
         let next = "mend webhook_ca_file: 'keyward serve' does not start";
         findings.fail(NAME, format!("webhooks: {error:#}"), next);
     }
+    if settings.acme_domains.is_empty()
+        && (settings.acme_agree_tos || settings.acme_email.is_some())
+    {
+        let next = "name the hosts in acme_domains, or take the other settings acme_… away";
+        findings.warn(NAME, "acme_… is set, but no acme_domains: no certificate is ordered", next);
+    }
     for network in &settings.trusted_proxies {
         if network.prefix_len() == 0 {
             findings.fail(
@@ -70,7 +76,7 @@ pub(super) fn check(
 
 fn check_public_url(findings: &mut Findings, settings: &Settings) {
     let Some(url) = &settings.public_url else { return };
-    let has_tls = settings.tls_cert.is_some() || settings.tls_self_signed;
+    let has_tls = settings.has_tls();
     if url.starts_with("https://") && !has_tls && settings.trusted_proxies.is_empty() {
         findings.warn(
             NAME,

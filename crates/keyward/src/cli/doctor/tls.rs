@@ -11,6 +11,9 @@ use tokio_rustls::rustls::{CertificateError, Error, RootCertStore};
 
 use super::Findings;
 use crate::config::Settings;
+use crate::outbound::Outbound;
+use crate::server::acme::Wanted;
+use crate::server::acme::files::Folder;
 use crate::server::tls;
 
 const NAME: &str = "certificate";
@@ -21,6 +24,10 @@ pub(super) fn check(findings: &mut Findings, settings: &Settings, now: UnixMilli
     if let Err(error) = tls::check_plain_http(settings) {
         let next = "choose one of these: 'keyward serve' does not start";
         findings.fail(NAME, format!("{error:#}"), next);
+        return;
+    }
+    if !settings.acme_domains.is_empty() {
+        check_acme(findings, settings, now);
         return;
     }
     let files = match (&settings.tls_cert, &settings.tls_key, settings.tls_self_signed) {
@@ -67,6 +74,82 @@ pub(super) fn check(findings: &mut Findings, settings: &Settings, now: UnixMilli
         return;
     };
     let renew = format!("renew it and write the new one to {}", files[0].display());
+    check_life(findings, leaf, now, SOON_MILLIS, &renew);
+    if findings.is_silent_about(NAME) {
+        check_name(findings, settings, leaf);
+    }
+}
+
+/// One that is ordered by ACME: what is kept of it, and whether the last order was filled.
+fn check_acme(findings: &mut Findings, settings: &Settings, now: UnixMillis) {
+    let does_not_start = "mend it: 'keyward serve' does not start";
+    let wanted = match Wanted::from_settings(settings) {
+        Ok(Some(wanted)) => wanted,
+        Ok(None) => return,
+        Err(error) => {
+            findings.fail(NAME, format!("{error:#}"), does_not_start);
+            return;
+        }
+    };
+    if let Err(error) = Outbound::anywhere_by_https(settings.acme_ca_file.as_deref()) {
+        findings.fail(NAME, format!("acme_ca_file cannot be used: {error:#}"), does_not_start);
+    }
+    let folder = Folder::within(&settings.data_dir);
+    let attempts = folder.attempts().filter(|attempts| attempts.of == wanted.of);
+    let stored = match folder.certificate() {
+        Ok(stored) => stored,
+        Err(error) => {
+            let next = "remove it: another one is ordered at the next start";
+            findings.fail(NAME, format!("{error:#}"), next);
+            return;
+        }
+    };
+    let is_met = stored.as_ref().is_some_and(|stored| wanted.is_met_by(stored));
+    if let Some(attempts) = attempts {
+        let finding = format!(
+            "{} orders in a row failed at {}, the last one {}: {}",
+            attempts.n_failed,
+            wanted.directory,
+            crate::when(UnixMillis(attempts.last_at)),
+            attempts.why
+        );
+        let next = format!(
+            "mend it: the log says what to look at. The server tries again after {}; remove {} and \
+             restart it to try at once",
+            crate::when(UnixMillis(attempts.next_at)),
+            folder.attempts_file().display()
+        );
+        let is_good = stored.as_ref().is_some_and(|stored| stored.validity.ends_at > now);
+        if is_met && is_good {
+            findings.warn(NAME, finding, next);
+        } else {
+            findings.fail(NAME, finding, next);
+        }
+    } else if !is_met {
+        let names = wanted.domains.join(", ");
+        let finding = format!("there is none yet for {names} from {}", wanted.directory);
+        let next = "start the server: it orders one";
+        findings.warn(NAME, finding, next);
+    }
+    let (Some(stored), true) = (stored, is_met) else { return };
+    let Some(leaf) = stored.key.cert.first() else { return };
+    // It is renewed when a third is left.
+    let soon = (stored.validity.ends_at - stored.validity.begins_at) / 4;
+    let renew = "read in the server's log why it is not renewed; it renews only while it runs";
+    check_life(findings, leaf, now, soon, renew);
+    if findings.is_silent_about(NAME) {
+        check_name(findings, settings, leaf);
+    }
+}
+
+/// Whether it is good today, and for long enough.
+fn check_life(
+    findings: &mut Findings,
+    leaf: &CertificateDer<'_>,
+    now: UnixMillis,
+    soon: i64,
+    renew: &str,
+) {
     match (bound(leaf, Bound::Begin), bound(leaf, Bound::End)) {
         (Some(begin), _) if begin > now => findings.fail(
             NAME,
@@ -76,22 +159,17 @@ pub(super) fn check(findings: &mut Findings, settings: &Settings, now: UnixMilli
         (_, Some(end)) if end <= now => {
             findings.fail(NAME, format!("it ended {}", crate::when(end)), renew);
         }
-        (_, Some(end)) if end - now < SOON_MILLIS => {
+        (_, Some(end)) if end - now < soon => {
             let days = (end - now) / DAY_MILLIS;
             let finding = format!("it ends {}, in {days} days", crate::when(end));
             findings.warn(NAME, finding, renew);
         }
-        (_, Some(end)) => check_name(findings, settings, leaf, end),
+        (_, Some(_)) => {}
         (_, None) => findings.fail(NAME, "when it ends cannot be read", renew),
     }
 }
 
-fn check_name(
-    findings: &mut Findings,
-    settings: &Settings,
-    leaf: &CertificateDer<'_>,
-    end: UnixMillis,
-) {
+fn check_name(findings: &mut Findings, settings: &Settings, leaf: &CertificateDer<'_>) {
     let url = settings.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
     let host = url.as_ref().and_then(url::Url::host_str).map(|host| host.trim_matches(['[', ']']));
     if let Some(host) = host {
@@ -105,7 +183,8 @@ fn check_name(
             return;
         }
     }
-    findings.ok(NAME, format!("goes with its key, good until {}", crate::when(end)));
+    let end = bound(leaf, Bound::End).map(|end| format!(", good until {}", crate::when(end)));
+    findings.ok(NAME, format!("goes with its key{}", end.unwrap_or_default()));
 }
 
 enum Bound {
