@@ -34,7 +34,7 @@ fn main() {
     let stranger = text_of(draw.bytes());
     let digest = |text: &[u8; 36]| ApiKey::parse(text).expect("it was made here").digest();
     let digests: Vec<KeyDigest> = texts.iter().map(digest).collect();
-    let verifier = verifier_of(&texts);
+    let verifier = verifier_of(&texts, texts.len());
     let window = RateWindow::new();
     for turn in 0..times {
         let text = &texts[turn % KEYS];

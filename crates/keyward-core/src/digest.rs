@@ -1,6 +1,7 @@
 //! The digest of a key: the only form in which a key is kept.
 
 use std::fmt;
+use std::hint::black_box;
 
 use sha2::{Digest as _, Sha256};
 
@@ -58,7 +59,7 @@ impl KeyDigest {
 /// True if both are the same. Takes the same time wherever the first difference is: all words are
 /// always compared.
 pub(crate) fn are_same(a: [u64; 4], b: [u64; 4]) -> bool {
-    a.iter().zip(b).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
+    black_box(a.iter().zip(b).fold(0, |differing, (a, b)| differing | (a ^ b))) == 0
 }
 
 impl PartialEq for KeyDigest {

@@ -12,6 +12,7 @@
 //! bytes for a short name and none; a change of name, networks or expiry takes that much again. Room for
 //! keys that come later is made for half as many as there are. About 400 bytes an account.
 
+use std::hint::black_box;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -378,6 +379,19 @@ impl KeyIndex {
         let words = digest.words();
         let is_it = |entry: &KeyEntry| are_same(entry.digest(), words);
         self.keys.find(digest.hash(), is_it).map(KeySlot)
+    }
+
+    /// Searches for a digest as far as for one that no key has.
+    pub(crate) fn search_in_vain(&self, digest: &KeyDigest) {
+        black_box(self.keys.find(digest.hash(), |_| black_box(false)));
+    }
+
+    /// A place to look at for a digest that no key has, compared as if it were the one: a key that is not
+    /// there costs the same look far away as one that is.
+    pub(crate) fn stand_in(&self, digest: &KeyDigest) -> Option<KeySlot> {
+        let (number, entry) = self.keys.stand_in(digest.hash())?;
+        black_box(are_same(entry.digest(), digest.words()));
+        Some(KeySlot(number))
     }
 
     #[must_use]

@@ -104,6 +104,14 @@ impl<T: Default> Tables<T> {
         self.tables().find_map(|table| table.find(hash, &is_it))
     }
 
+    /// An entry for a hash under which none is: the one where the search begins, whether it is taken or
+    /// free.
+    pub(crate) fn stand_in(&self, hash: u64) -> Option<(u32, &T)> {
+        let table = self.tables().next()?;
+        let place = table.first_place(hash);
+        Some((table.base + place as u32, &table.entries[place]))
+    }
+
     fn table_of(&self, number: u32) -> Option<(&Table<T>, usize)> {
         self.tables().find_map(|table| {
             let place = number.checked_sub(table.base)? as usize;

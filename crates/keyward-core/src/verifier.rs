@@ -3,10 +3,12 @@
 //! Parse, digest, look up, term, address, account, window; in the order of contract 2. No I/O, no
 //! lock that a writer can hold, no allocation. The time is an argument.
 
+use std::hint::black_box;
 use std::net::IpAddr;
 
 use crate::account::{AccountKind, AccountState, Limits, RateClass};
 use crate::address;
+use crate::digest::KeyDigest;
 use crate::guesses::Guesses;
 use crate::id::{AccountId, KeyId};
 use crate::index::{AccountEntry, AccountFacts, KeyEntry, KeyIndex, KeySlot};
@@ -98,7 +100,10 @@ impl Verifier {
         };
         let digest = key.digest();
         drop(key);
-        let slot = self.index.find(&digest).ok_or((Refusal::Unknown, None))?;
+        let Some(slot) = self.index.find(&digest) else {
+            self.work_as_if_known(&digest);
+            return Err((Refusal::Unknown, None));
+        };
         let entry = self.index.key(slot).ok_or((Refusal::Unknown, None))?;
         let refusal = match entry.term() {
             Term::Open => None,
@@ -109,12 +114,21 @@ impl Verifier {
             Term::Closed(Closure::Revoked) => Some(Refusal::Revoked),
         };
         if let Some(refusal) = refusal {
+            self.index.search_in_vain(&digest);
             return Err((refusal, Some(slot)));
         }
         if entry.has_networks() && !self.is_from_allowed_network(slot, visit.client) {
             return Err((Refusal::Address, Some(slot)));
         }
         Ok((slot, entry))
+    }
+
+    /// What is read of a key that was good once is read of another one, so that the time of a refusal does
+    /// not tell whether a key ever was.
+    fn work_as_if_known(&self, digest: &KeyDigest) {
+        let slot = self.index.stand_in(digest);
+        black_box(slot.and_then(|slot| self.index.key(slot)).map(KeyEntry::term));
+        black_box(slot.and_then(|slot| self.known(slot)));
     }
 
     /// Out of the way, for most keys name no networks. One whose networks cannot be read is refused.

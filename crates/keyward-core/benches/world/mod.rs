@@ -69,8 +69,9 @@ pub(crate) fn record_of(number: u64, text: &[u8; 36]) -> KeyRecord {
     }
 }
 
-pub(crate) fn verifier_of(texts: &[[u8; 36]]) -> Verifier {
-    let index = KeyIndex::with_capacity(texts.len());
+/// With these keys, and room for as many as are said before the index has to grow.
+pub(crate) fn verifier_of(texts: &[[u8; 36]], n_keys: usize) -> Verifier {
+    let index = KeyIndex::with_capacity(n_keys);
     for number in 0..ACCOUNTS {
         let account = Account {
             id: AccountId::from_bytes(id_of(number)),

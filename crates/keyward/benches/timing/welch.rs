@@ -21,6 +21,12 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// By how much of the greater one the medians differ.
+    pub(crate) fn apart(&self) -> f64 {
+        let [a, b] = self.medians;
+        (a - b).abs() / a.max(b)
+    }
+
     /// The greatest t, whichever way it points.
     pub(crate) fn greatest(&self) -> f64 {
         self.t.iter().fold(0.0, |most, t| t.abs().max(most))

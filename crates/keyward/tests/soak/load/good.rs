@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::process::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::runtime::Builder;
 use tokio::time::Instant;
@@ -97,6 +98,7 @@ impl Callers {
         let thread = std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("the system gives what it needs");
+            go_first();
             runtime.block_on(async {
                 let calling: Vec<_> = (0..CALLERS)
                     .map(|n| tokio::spawn(call(caller.clone(), n, Arc::clone(&stopping))))
@@ -119,6 +121,15 @@ impl Callers {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("no panic")
     }
+}
+
+/// Good callers have machines of their own: what is measured is how long the server takes, and not how long
+/// this thread waits for a processor that the attackers' own work occupies. Without the right to go first
+/// (it is root's) the figures have that in them too.
+fn go_first() {
+    let thread = std::fs::read_link("/proc/thread-self").expect("Linux tells a thread who it is");
+    let number = thread.file_name().and_then(|name| name.to_str()?.parse().ok());
+    let _ = rustix::process::setpriority_process(number.and_then(Pid::from_raw), -20);
 }
 
 async fn call(caller: Caller, number: u8, stop: Arc<AtomicBool>) -> Felt {
