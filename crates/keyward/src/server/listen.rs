@@ -1,7 +1,8 @@
 //! Sockets: accept, serve, and stop without losing an answer.
 //!
 //! Each thread that serves has a runtime of its own and keeps the connections that it was given, in
-//! turn: no request ever moves between threads (`lanes`). They share the index and the queues of log and
+//! turn: no request ever moves between threads (`lanes`); among those that wait for it, addresses take turns
+//! (`turns`). They share the index and the queues of log and
 //! records. Who may be connected, `places` says.
 //!
 //! Bound: 16,384 connections, each with at most 64 KiB of head in memory; a head must arrive within
@@ -38,6 +39,7 @@ use super::lanes::{Accepted, Handed, Lanes, Work};
 use super::places::{Activity, Places};
 use super::streams::{self, Answering, Streams, Watch};
 use super::tls::Tls;
+use super::turns::Turns;
 use super::wire::{HEAD_TIMEOUT, Unreadable, Wire};
 use crate::app::Clock;
 use crate::app::bodies::Sender;
@@ -61,6 +63,9 @@ const SEND_BYTES: usize = 64 * 1024;
 const SOCKET_BYTES: u32 = 128 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
+
+/// Connections that a thread begins to serve at once, before those that it serves have their turn.
+const AT_ONCE: usize = 16;
 
 /// A flood is told of once a minute.
 const TOLD_EVERY_MILLIS: i64 = 60_000;
@@ -87,7 +92,7 @@ pub(super) fn serve_lane(work: Work, guarded: &Guarded, grace: Duration) {
     let Work { runtime, mut accepted, finished } = work;
     let is_finished = runtime.block_on(async {
         let graceful = GracefulShutdown::new();
-        while let Some(accepted) = accepted.recv().await {
+        let begin = |accepted: Accepted| {
             let handle = accepted.1.handle();
             let (guarded, watcher) = (guarded.clone(), graceful.watcher());
             // Why two tasks: one without TLS takes less memory.
@@ -96,6 +101,24 @@ pub(super) fn serve_lane(work: Work, guarded: &Guarded, grace: Duration) {
                 None => tokio::spawn(serve_plain(accepted, guarded, watcher)),
             };
             handle.may_end(task.abort_handle());
+        };
+        let mut turns = Turns::default();
+        let mut is_open = true;
+        while is_open || !turns.is_empty() {
+            if turns.is_empty() {
+                match accepted.recv().await {
+                    Some(accepted) => turns.push(accepted.1.origin(), accepted),
+                    None => is_open = false,
+                }
+            }
+            while let Ok(accepted) = accepted.try_recv() {
+                turns.push(accepted.1.origin(), accepted);
+            }
+            for accepted in (0..AT_ONCE).map_while(|_| turns.next()) {
+                begin(accepted);
+            }
+            // Connections that are there already have their turn before more of them begin.
+            tokio::task::yield_now().await;
         }
         tokio::time::timeout(grace, graceful.shutdown()).await.is_ok()
     });

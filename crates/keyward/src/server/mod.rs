@@ -14,6 +14,7 @@ pub mod routes;
 pub mod stack;
 pub mod streams;
 pub mod tls;
+pub mod turns;
 pub mod wire;
 
 use std::fs::{File, TryLockError};

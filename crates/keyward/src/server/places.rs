@@ -226,6 +226,12 @@ impl Connected {
 }
 
 impl Place {
+    /// Whom the connection counts for: the address that it came from, or its network.
+    #[must_use]
+    pub fn origin(&self) -> IpAddr {
+        self.origin
+    }
+
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle { guests: Arc::clone(&self.guests), origin: self.origin, number: self.number }
