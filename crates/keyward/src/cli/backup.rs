@@ -14,7 +14,7 @@ use crate::app::Clock;
 use crate::app::audit::Verified;
 use crate::app::backup::{self, Contents, Refusal, Target};
 use crate::app::restore;
-use crate::server::{SERVER_LOCK, hold};
+use crate::server::hold::{Hold, SERVER_LOCK, hold};
 
 /// Keys that are named one by one.
 const MOST_NAMED: usize = 20;
@@ -304,7 +304,7 @@ pub(super) fn restore(context: &Context, arguments: &RestoreArgs) -> Result<(), 
     Ok(())
 }
 
-fn take_hold(data_dir: &Path) -> Result<std::fs::File, Failure> {
+fn take_hold(data_dir: &Path) -> Result<Hold, Failure> {
     hold(data_dir).map_err(|error| {
         Failure::Refused(format!("nothing can be restored while it is in use: {error:#}"))
     })

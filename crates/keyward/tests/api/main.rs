@@ -43,6 +43,7 @@ mod people;
 mod requests;
 mod secrets;
 mod serve;
+mod starts;
 mod strangers;
 mod time;
 mod tls;
