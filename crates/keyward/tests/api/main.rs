@@ -24,6 +24,7 @@ mod api_keys;
 mod audit;
 mod auth;
 mod backup;
+mod broken_off;
 mod cli;
 mod confirmations;
 mod contacts;
