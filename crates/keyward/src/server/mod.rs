@@ -174,6 +174,8 @@ impl Running {
             Err(error) => return Err(error.into()),
         }
         workers::clock::compare(&app, &log).await?;
+        let newest = app.store.read(|tx| keyward_store::newest_row(tx, SCHEMA)).await?;
+        app.forgetting.begin(app.clock.now(), newest.map(|(_, at)| at));
         let listener = listen::bind(settings.listen).with_context(|| {
             format!(
                 "cannot listen on {}: choose another address or port with --listen",

@@ -340,6 +340,9 @@ pub async fn recover(app: &App) -> Result<(), AppError> {
 /// # Errors
 /// If the store cannot write.
 pub async fn forget(app: &App) -> Result<(), AppError> {
+    if !app.forgetting.may(app.clock.now()) {
+        return Ok(());
+    }
     let before = UnixMillis(app.clock.wall().0 - app.webhook_event_millis);
     loop {
         let n_gone = app
