@@ -5,6 +5,9 @@ use std::path::Path;
 
 use rusqlite::ffi::ErrorCode;
 
+/// What the system says when a disk reports errors, for which there is no kind.
+const EIO: i32 = 5;
+
 /// A rule of the database that a change would break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Constraint {
@@ -40,6 +43,9 @@ pub enum StoreError {
         "the disk failed when all was written: whether the change was made shows after the next start"
     )]
     InDoubt,
+    /// It cannot even be read, and what hinders it is named.
+    #[error("{why}, and {because}")]
+    NotOpened { why: String, because: Box<Self> },
     #[error("the store is busy: try again")]
     Busy,
     #[error(
@@ -64,6 +70,7 @@ impl StoreError {
             io::ErrorKind::StorageFull
             | io::ErrorKind::QuotaExceeded
             | io::ErrorKind::FileTooLarge => Self::Full,
+            _ if error.raw_os_error() == Some(EIO) => Self::Failing,
             _ => Self::Engine(format!("{}: {error}", path.display())),
         }
     }

@@ -8,12 +8,16 @@ use std::path::Path;
 /// Makes a folder that only its owner can enter, with those above it. One that is there is tightened.
 ///
 /// # Errors
-/// If it cannot be made, or is something else.
+/// If it cannot be made, or is something else. That one on a read-only disk is not tightened is no error.
 pub fn create_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mode = folder.metadata()?.permissions().mode();
     if mode & 0o077 != 0 {
-        std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+        match std::fs::set_permissions(folder, Permissions::from_mode(0o700)) {
+            // Nobody gets in who did not before, and what is there must be readable all the same.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+            other => other?,
+        }
     }
     Ok(())
 }

@@ -3,14 +3,14 @@
 //! For backups and checks, which must also work on a database that is damaged, older or newer than this
 //! program, or that a server writes to meanwhile.
 
-use std::fmt::Write as _;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::Path;
 
 use keyward_core::time::UnixMillis;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
+use crate::engine::reading::{Reading, connect_to_read, uri};
 use crate::engine::sqlite::{DATABASE, connect};
 use crate::error::StoreError;
 use crate::tx::{Tx, Work};
@@ -22,18 +22,35 @@ const MOST_FAULTS: usize = 20;
 
 /// A database that is looked at.
 pub struct Glance {
-    connection: Connection,
+    connection: Looking,
+}
+
+/// How it is looked at.
+enum Looking {
+    Live(Reading),
+    Still(Connection),
+}
+
+impl Deref for Looking {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match self {
+            Self::Live(reading) => reading,
+            Self::Still(connection) => connection,
+        }
+    }
 }
 
 impl Glance {
-    /// The database of a data folder, which others may be writing.
+    /// The database of a data folder, which others may be writing, on a disk that may take nothing.
     ///
     /// # Errors
     /// If it cannot be opened.
     pub fn live(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join(DATABASE);
         std::fs::metadata(&path).map_err(|error| StoreError::of_file(&path, &error))?;
-        Ok(Self { connection: connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)? })
+        Ok(Self { connection: Looking::Live(connect_to_read(&path)?) })
     }
 
     /// A file that nobody writes. What follows the database in it is not looked at, and no file is made
@@ -44,7 +61,7 @@ impl Glance {
     pub fn still(path: &Path) -> Result<Self, StoreError> {
         std::fs::metadata(path).map_err(|error| StoreError::of_file(path, &error))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-        Ok(Self { connection: connect(&immutable(path), flags)? })
+        Ok(Self { connection: Looking::Still(connect(&uri(path, "immutable=1"), flags)?) })
     }
 
     /// The version of its schema; 0 if there is none yet.
@@ -170,21 +187,6 @@ pub fn newest_row(
         }
     }
     Ok(newest)
-}
-
-/// The name under which SQLite opens a file that nobody writes.
-fn immutable(path: &Path) -> PathBuf {
-    let mut uri = String::from("file:");
-    for byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
-            uri.push(char::from(*byte));
-        } else {
-            // Writing to a text cannot fail.
-            let _ = write!(uri, "%{byte:02X}");
-        }
-    }
-    uri.push_str("?immutable=1");
-    PathBuf::from(uri)
 }
 
 #[cfg(test)]

@@ -145,6 +145,7 @@ impl Meter {
                 | StoreError::Failing
                 | StoreError::Slow
                 | StoreError::InDoubt
+                | StoreError::NotOpened { .. }
                 | StoreError::Engine(_),
             ) => 4,
         };

@@ -61,7 +61,7 @@ pub(crate) fn run(
     Ok(committed?)
 }
 
-fn version(connection: &Connection) -> Result<i64, StoreError> {
+pub(crate) fn version(connection: &Connection) -> Result<i64, StoreError> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 

@@ -1,6 +1,6 @@
 //! Another database in the place of the one that is there, whole or not at all.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use rusqlite::OpenFlags;
 
 use crate::engine::sqlite::{DATABASE, connect, turn_to_open};
 use crate::error::StoreError;
-use crate::files::sync_folder_of;
+use crate::files::{open_private, sync_folder_of};
 use crate::migrate::with_end;
 
 /// What SQLite keeps beside a database.
@@ -68,7 +68,20 @@ fn put_to_rest(database: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// A second name for the database.
+/// Copies a file to a name that is free, or leaves none there.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let partial = with_end(to, ".partial");
+    let copied = (|| {
+        let mut copy = open_private(&partial)?;
+        copy.set_len(0)?;
+        io::copy(&mut File::open(from)?, &mut copy)?;
+        copy.sync_all()?;
+        fs::rename(&partial, to)
+    })();
+    copied.inspect_err(|_| drop(fs::remove_file(&partial)))
+}
+
+/// A second name for the database, or a copy of it.
 fn keep(database: &Path, end: &str) -> Result<PathBuf, StoreError> {
     let wanted = with_end(database, end);
     let mut kept = wanted.clone();
@@ -76,14 +89,15 @@ fn keep(database: &Path, end: &str) -> Result<PathBuf, StoreError> {
     loop {
         match fs::hard_link(database, &kept) {
             Ok(()) => return Ok(kept),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(_) if kept.exists() => {
                 kept = with_end(&wanted, &format!(".{number}"));
                 number += 1;
             }
-            // Some file systems know no second names.
+            // Some file systems know no second names. Why not renamed: stopped in between, the folder would
+            // hold no database, and the next start would make an empty one.
             Err(_) => {
-                let renamed = fs::rename(database, &kept);
-                return renamed
+                let copied = copy(database, &kept);
+                return copied
                     .map(|()| kept)
                     .map_err(|error| StoreError::of_file(database, &error));
             }

@@ -2,6 +2,8 @@
 //!
 //! Each value is one atomic word, written by the writer (and `is_slow` by whoever watches it), read by all.
 
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crate::error::StoreError;
@@ -29,6 +31,12 @@ impl Trouble {
         }
     }
 
+    /// The trouble that the system tells of; `None` if it is not the disk's.
+    #[must_use]
+    pub fn of_io(error: &io::Error) -> Option<Self> {
+        Self::of(&StoreError::of_file(Path::new(""), error))
+    }
+
     /// The trouble that an error tells of; `None` if it is not the disk's.
     pub(crate) const fn of(error: &StoreError) -> Option<Self> {
         match error {
@@ -38,6 +46,7 @@ impl Trouble {
             StoreError::Slow => Some(Self::Slow),
             StoreError::Conflict(_)
             | StoreError::InDoubt
+            | StoreError::NotOpened { .. }
             | StoreError::Busy
             | StoreError::Newer { .. }
             | StoreError::Corrupt(_)

@@ -2,6 +2,7 @@
 
 pub(crate) mod health;
 mod readers;
+pub(crate) mod reading;
 pub(crate) mod sqlite;
 mod writer;
 

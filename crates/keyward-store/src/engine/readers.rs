@@ -8,17 +8,16 @@ use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OpenFlags};
-
 use super::ReadJob;
-use super::sqlite::{Queued, connect, end};
+use super::reading::{Reading, connect_to_read};
+use super::sqlite::{Queued, end};
 use crate::error::StoreError;
 use crate::meter::Jobs;
 use crate::tx::{Tx, Work};
 
 pub(super) struct Readers {
     path: PathBuf,
-    connections: Vec<Mutex<Option<Connection>>>,
+    connections: Vec<Mutex<Option<Reading>>>,
 }
 
 /// Nothing is left half done when a job panics, so a poisoned lock is good.
@@ -28,9 +27,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Readers {
     pub(super) fn open(path: PathBuf, n_readers: usize) -> Result<Self, StoreError> {
-        let open = |_| -> Result<_, StoreError> {
-            Ok(Mutex::new(Some(connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)))
-        };
+        let open = |_| -> Result<_, StoreError> { Ok(Mutex::new(Some(connect_to_read(&path)?))) };
         let connections = (0..n_readers.max(1)).map(open).collect::<Result<_, _>>()?;
         Ok(Self { path, connections })
     }
@@ -40,7 +37,7 @@ impl Readers {
     }
 
     /// All connections, once nobody reads.
-    pub(super) fn hold(&self) -> Vec<MutexGuard<'_, Option<Connection>>> {
+    pub(super) fn hold(&self) -> Vec<MutexGuard<'_, Option<Reading>>> {
         self.connections.iter().map(locked).collect()
     }
 
@@ -62,9 +59,9 @@ impl Readers {
         }
     }
 
-    fn read(&self, connection: &mut Option<Connection>, job: ReadJob, work: &Work) {
+    fn read(&self, connection: &mut Option<Reading>, job: ReadJob, work: &Work) {
         if connection.is_none() {
-            match connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+            match connect_to_read(&self.path) {
                 Ok(opened) => *connection = Some(opened),
                 Err(error) => return job(Err(error)),
             }

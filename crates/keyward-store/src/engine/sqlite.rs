@@ -7,8 +7,8 @@
 //! Bound: 1,024 jobs wait for the writer and as many for the readers, further ones are refused as
 //! busy; a commit holds 256 jobs at most.
 
-use std::fs::File;
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -17,8 +17,9 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::health::Health;
+use super::health::{Health, Trouble};
 use super::readers::Readers;
+use super::reading::connect_to_read;
 use super::writer::{Writer, connect_to_write};
 use super::{ReadJob, WriteJob};
 use crate::error::StoreError;
@@ -71,23 +72,23 @@ pub(super) struct Queued<J> {
 
 impl Engine {
     pub(crate) fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
-        let turn = turn_to_open(path)?;
-        // Made here first, so that it is never readable for others; the log beside it follows suit.
-        open_private(path).map_err(|error| StoreError::of_file(path, &error))?;
-        let mut connection = connect_to_write(path, None)?;
-        migrate::run(&mut connection, path, migrate::MIGRATIONS, options.keeps_copy)?;
-        drop(turn);
-        if let Some(pages) = options.most_pages {
-            connection.pragma_update(None, "max_page_count", pages)?;
-        }
+        let (connection, trouble) = match open_to_write(path, options) {
+            Ok(connection) => (Some(connection), None),
+            // Why: whoever starts a server on a disk that takes nothing still wants keys to be checked.
+            Err(error) if options.stays && Trouble::of(&error).is_some() => {
+                check_that_it_can_be_read(path, &error)?;
+                (None, Some(error))
+            }
+            Err(error) => return Err(error),
+        };
         let readers = Arc::new(Readers::open(path.to_owned(), options.readers)?);
         let (health, meter) = (Arc::<Health>::default(), Arc::<Meter>::default());
         let work = Arc::<Work>::default();
-        let writer = Writer {
+        let mut writer = Writer {
             path: path.to_owned(),
             most_pages: options.most_pages,
             stays: options.stays,
-            connection: Some(connection),
+            connection,
             readers: Arc::clone(&readers),
             health: Arc::clone(&health),
             meter: Arc::clone(&meter),
@@ -95,6 +96,7 @@ impl Engine {
             trouble: None,
             is_copy_in_doubt: false,
         };
+        writer.begin(trouble);
         let (to_writer, waiting) = sync_channel(WAITING_JOBS);
         let writing = Some(spawn("store-writer", move || writer.run(&waiting))?);
         let (to_readers, waiting) = sync_channel(WAITING_JOBS);
@@ -136,14 +138,61 @@ impl Engine {
     }
 }
 
+/// Opens it to write, making and migrating what is needed.
+fn open_to_write(path: &Path, options: Options) -> Result<Connection, StoreError> {
+    let turn = turn_to_open(path)?;
+    // Made here first, so that it is never readable for others; the log beside it follows suit.
+    open_private(path).map_err(|error| StoreError::of_file(path, &error))?;
+    let mut connection = connect_to_write(path, None)?;
+    migrate::run(&mut connection, path, migrate::MIGRATIONS, options.keeps_copy)?;
+    drop(turn);
+    if let Some(pages) = options.most_pages {
+        connection.pragma_update(None, "max_page_count", pages)?;
+    }
+    Ok(connection)
+}
+
+/// Looks whether a database that cannot be written is there, can be read and is of this version; otherwise
+/// the error says what hinders it.
+fn check_that_it_can_be_read(path: &Path, trouble: &StoreError) -> Result<(), StoreError> {
+    let not_opened = |why| StoreError::NotOpened { why, because: Box::new(trouble.clone()) };
+    let is_there = std::fs::metadata(path).is_ok_and(|database| database.len() > 0);
+    let found = if is_there { migrate::version(&*connect_to_read(path)?)? } else { 0 };
+    match (found, migrate::SCHEMA) {
+        (0, _) => Err(not_opened(String::from("there is no database to read yet"))),
+        (found, known) if found > known => Err(StoreError::Newer { found, known }),
+        (found, known) if found < known => Err(not_opened(format!(
+            "the database must be brought from version {found} to {known} before it is used"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The file that is locked by whoever has the turn to open a database.
+pub(super) fn opening(path: &Path) -> PathBuf {
+    path.with_extension("opening")
+}
+
 /// Held while a database is opened, or another is put in its place.
 ///
 /// Why: SQLite does not wait where another program switches a new file to its write-ahead log.
 pub(crate) fn turn_to_open(path: &Path) -> Result<File, StoreError> {
-    let opening = path.with_extension("opening");
+    let opening = opening(path);
     let fault = |error| StoreError::of_file(&opening, &error);
     let turn = open_private(&opening).map_err(fault)?;
     turn.lock().map_err(fault)?;
+    Ok(turn)
+}
+
+/// The same for somebody for whom others wait.
+pub(super) fn turn_to_open_at_once(path: &Path) -> Result<File, StoreError> {
+    let opening = opening(path);
+    let fault = |error| StoreError::of_file(&opening, &error);
+    let turn = open_private(&opening).map_err(fault)?;
+    turn.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StoreError::Busy,
+        TryLockError::Error(error) => fault(error),
+    })?;
     Ok(turn)
 }
 

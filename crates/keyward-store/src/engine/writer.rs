@@ -24,7 +24,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::health::{Health, Trouble};
 use super::readers::Readers;
-use super::sqlite::{Queued, connect, end};
+use super::sqlite::{Queued, connect, end, turn_to_open_at_once};
 use super::{Done, WriteJob};
 use crate::error::StoreError;
 use crate::files::open_private;
@@ -65,6 +65,10 @@ pub(super) fn connect_to_write(
     most_pages: Option<u32>,
 ) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Why: the engine opens to read what it may not write, and such a connection would never recover.
+    if connection.is_readonly("main")? {
+        return Err(StoreError::ReadOnly);
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
@@ -78,6 +82,22 @@ pub(super) fn connect_to_write(
 }
 
 impl Writer {
+    /// Finds out how the disk does before anybody asks, or notes what is wrong with it already.
+    pub(super) fn begin(&mut self, trouble: Option<StoreError>) {
+        let tried = match trouble {
+            Some(error) => Err(error),
+            // One that stays is asked by many, who shall be told from the first moment on.
+            None if self.stays => self.write_over(),
+            None => return,
+        };
+        if let Err(error) = tried
+            && Trouble::of(&error).is_some()
+        {
+            let error = self.note(error);
+            self.meter.committed(&Err(error), false);
+        }
+    }
+
     /// Works until nobody can ask any more.
     pub(super) fn run(mut self, waiting: &Receiver<Queued<WriteJob>>) {
         loop {
@@ -159,6 +179,13 @@ impl Writer {
 
     fn connection(&mut self) -> Result<&Connection, StoreError> {
         if self.connection.is_none() {
+            // Why: what reads without an index of the log would not see what is written from now on, and
+            // the engine lets no connection of this process write while another has that index to read.
+            let mut readers = self.readers.hold();
+            for reader in &mut readers {
+                **reader = None;
+            }
+            let _turn = turn_to_open_at_once(&self.path)?;
             self.connection = Some(connect_to_write(&self.path, self.most_pages)?);
         }
         self.connection.as_ref().ok_or_else(StoreError::stopped)

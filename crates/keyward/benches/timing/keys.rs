@@ -4,7 +4,6 @@
 use std::hint::black_box;
 
 use keyward_core::digest::KeyDigest;
-use keyward_core::key::ApiKey;
 use keyward_core::record::{KeyRecord, Mark};
 use keyward_core::time::{Moment, Ticks, UnixMillis};
 use keyward_core::verifier::{Presented, Verifier, Visit};

@@ -136,6 +136,9 @@ fn changes_of(before: &Rule, after: &Rule) -> Value {
 /// # Errors
 /// If the store cannot write.
 pub async fn forget(app: &App) -> Result<(), AppError> {
+    if !app.forgetting.may(app.clock.now()) {
+        return Ok(());
+    }
     let before = UnixMillis(app.clock.wall().0 - KEPT_MILLIS);
     app.store.write(move |tx| Ok(alerts::forget(tx, before)?)).await
 }

@@ -2,15 +2,22 @@
 //!
 //! A backup is written under a temporary name, read again as a whole (the engine's own check, the chain of
 //! the audit log), and only then gets its name. Whatever goes wrong before that leaves nothing.
+//!
+//! Who copied the database, and when, stands in the audit log before the copy has its name or leaves over
+//! stdout: there may be a row of a backup that came to nothing, and none is made without a row unless it
+//! says so. Where no row can be written, on a disk that takes nothing, the backup is made all the same.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use keyward_core::time::UnixMillis;
 use keyward_store::backup::{self, BackupError, Note, OnProgress};
-use keyward_store::{DATABASE, Glance, SCHEMA, StoreError, accounts, keys};
+use keyward_store::{DATABASE, Glance, Options, SCHEMA, Store, StoreError, accounts, keys};
+use serde_json::json;
 
-use super::audit::{self, Verified};
+use super::Actor;
+use super::audit::{self, Trail, Verified};
 use super::vault::{self, KEY_FILE, Vault};
 
 /// Why there is no backup, or none was restored: a sentence that says what to do next.
@@ -54,6 +61,8 @@ pub struct Made {
     pub note: Note,
     pub file_bytes: u64,
     pub contents: Contents,
+    /// Why the audit log of the database has no row of it, in words, if it has none.
+    pub not_logged: Option<String>,
 }
 
 /// Reads what is in a database with this schema.
@@ -75,14 +84,14 @@ pub(super) fn contents(
     })
 }
 
-/// Makes a backup of a data folder's database as it is now; `made` is the time, in words.
+/// Makes a backup of a data folder's database as it is now, `at` a time.
 ///
 /// # Errors
 /// If there is none, it is damaged or newer than this program, or the file cannot be written.
 pub fn make(
     data_dir: &Path,
     target: Target<'_>,
-    made: &str,
+    at: UnixMillis,
     on_progress: OnProgress<'_>,
 ) -> Result<Made, Refusal> {
     let (path, is_forced) = match target {
@@ -126,7 +135,8 @@ pub fn make(
         )),
         other => Refusal(format!("the backup could not be written: {other}")),
     };
-    let note = backup::make(&glance, &partial.path, made, on_progress).map_err(fault)?;
+    let note =
+        backup::make(&glance, &partial.path, &crate::when(at), on_progress).map_err(fault)?;
     drop(glance);
     let copy = Glance::still(&partial.path).map_err(of_store)?;
     let faults = copy.faults().map_err(of_store)?;
@@ -135,6 +145,7 @@ pub fn make(
     }
     let contents = contents(&copy, note.schema, data_dir).map_err(of_store)?;
     let file_bytes = partial.file.metadata().map_err(|error| partial.refusal(&error))?.len();
+    let not_logged = log(data_dir, target, at, &note, file_bytes).err();
     match target {
         Target::File { .. } => partial.finish(&path, is_forced)?,
         Target::Stdout => {
@@ -145,7 +156,40 @@ pub fn make(
             })?;
         }
     }
-    Ok(Made { note, file_bytes, contents })
+    Ok(Made { note, file_bytes, contents, not_logged })
+}
+
+/// Writes into the database that it was copied; why not, in words, if that cannot be done.
+fn log(
+    data_dir: &Path,
+    target: Target<'_>,
+    at: UnixMillis,
+    note: &Note,
+    file_bytes: u64,
+) -> Result<(), String> {
+    if note.schema != SCHEMA {
+        return Err(format!("it has version {} and was not brought to {SCHEMA}", note.schema));
+    }
+    let label = match target {
+        Target::File { path, .. } => path.display().to_string(),
+        Target::Stdout => String::from("stdout"),
+    };
+    let details = json!({ "sha256": note.sha256, "file_bytes": file_bytes });
+    let options = Options { readers: 1, ..Options::default() };
+    let store = Store::open_with(data_dir, options).map_err(|error| error.to_string())?;
+    let written = store.write_blocking(move |tx| {
+        let trail = Trail {
+            at,
+            account: None,
+            actor: &Actor::Operator,
+            action: "database.backed_up",
+            target: String::from("database"),
+            label: &label,
+            details,
+        };
+        trail.append(tx)
+    });
+    written.map_err(|error| error.to_string())
 }
 
 fn check_target(data_dir: &Path, path: &Path, is_forced: bool) -> Result<(), Refusal> {

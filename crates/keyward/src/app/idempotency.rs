@@ -168,6 +168,9 @@ impl Turn {
 /// # Errors
 /// If the store cannot write.
 pub async fn forget(app: &App) -> Result<(), AppError> {
+    if !app.forgetting.may(app.clock.now()) {
+        return Ok(());
+    }
     let before = older(app.clock.wall());
     loop {
         let n_gone = app

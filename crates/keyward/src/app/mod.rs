@@ -17,6 +17,7 @@ pub mod expiry;
 pub mod explain;
 pub mod factors;
 pub mod findings;
+pub mod forgetting;
 pub mod idempotency;
 pub mod import;
 pub mod keys;
@@ -85,6 +86,8 @@ pub struct App {
     pub webhook_secret_grace_millis: i64,
     /// For how long events are kept.
     pub webhook_event_millis: i64,
+    /// When what is too old may be deleted.
+    pub forgetting: forgetting::Forgetting,
     /// Without it no mail is sent.
     pub mailer: Option<Mailer>,
     /// How requests are remembered.
@@ -149,6 +152,7 @@ impl App {
             webhook_limit: settings.webhook_limit.unsigned_abs(),
             webhook_secret_grace_millis: settings.webhook_secret_grace_hours * HOUR_MILLIS,
             webhook_event_millis: settings.webhook_event_days * DAY_MILLIS,
+            forgetting: forgetting::Forgetting::default(),
             mailer: None,
             retention: requests::Retention {
                 records: settings.request_records.unsigned_abs(),

@@ -130,7 +130,11 @@ impl Pending {
         let Retention { records, days } = app.retention;
         let now = app.clock.wall();
         let days = i64::try_from(days).unwrap_or(i64::MAX);
-        let before = UnixMillis(now.0.saturating_sub(days.saturating_mul(DAY_MILLIS)));
+        let before = if app.forgetting.may(app.clock.now()) {
+            UnixMillis(now.0.saturating_sub(days.saturating_mul(DAY_MILLIS)))
+        } else {
+            UnixMillis(i64::MIN)
+        };
         let most = i64::try_from(records).unwrap_or(i64::MAX);
         self.swept_at = None;
         for _ in 0..n_times {

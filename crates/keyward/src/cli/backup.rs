@@ -14,7 +14,7 @@ use crate::app::Clock;
 use crate::app::audit::Verified;
 use crate::app::backup::{self, Contents, Refusal, Target};
 use crate::app::restore;
-use crate::server::{SERVER_LOCK, hold};
+use crate::server::hold::{Hold, SERVER_LOCK, hold};
 
 /// Keys that are named one by one.
 const MOST_NAMED: usize = 20;
@@ -27,7 +27,7 @@ impl From<Refusal> for Failure {
 
 #[derive(Args)]
 #[command(
-    after_help = "It works while a server runs. The file is a SQLite database with a few lines of text at its end that say what it is: tail -n 6 FILE. What is sealed stays sealed: keyward.key, which opens it, is not in the backup. Keep a copy of that file in another place.\n\nExamples:\n  keyward backup /var/backups/keyward-$(date +%F).backup\n  keyward backup --force /var/backups/keyward.backup\n  keyward backup - | ssh vault 'cat > keyward.backup'"
+    after_help = "It works while a server runs, and on a full or read-only disk if FILE is on another. The audit log says that it was made. The file is a SQLite database with a few lines of text at its end that say what it is: tail -n 6 FILE. What is sealed stays sealed: keyward.key, which opens it, is not in the backup. Keep a copy of that file in another place.\n\nExamples:\n  keyward backup /var/backups/keyward-$(date +%F).backup\n  keyward backup --force /var/backups/keyward.backup\n  keyward backup - | ssh vault 'cat > keyward.backup'"
 )]
 pub(super) struct BackupArgs {
     /// Where to write it; '-' writes it to stdout
@@ -141,9 +141,8 @@ pub(super) fn back_up(context: &Context, arguments: &BackupArgs) -> Result<(), F
         Target::File { path: &arguments.file, is_forced: arguments.force }
     };
     let mut bar = Bar::new();
-    let at = crate::when(Clock::system().wall());
-    let made =
-        backup::make(data_dir, target, &at, &mut |step, done, all| bar.show(step, done, all));
+    let at = Clock::system().wall();
+    let made = backup::make(data_dir, target, at, &mut |step, done, all| bar.show(step, done, all));
     bar.bar.finish_and_clear();
     let made = made?;
     let key_file = backup::key_file(data_dir);
@@ -157,6 +156,12 @@ pub(super) fn back_up(context: &Context, arguments: &BackupArgs) -> Result<(), F
         made.note.sha256
     ));
     output::note(&key_file_note(&key_file, &made.contents));
+    if let Some(why) = &made.not_logged {
+        output::note(&format!(
+            "Warning: the audit log of the database has no row of this backup ({why}): note elsewhere who \
+             has it."
+        ));
+    }
     if let Some(fault) = made.contents.audit_fault() {
         output::note(&format!(
             "Warning: {fault}. The backup holds the log as it is; find out who could write the database \
@@ -166,6 +171,7 @@ pub(super) fn back_up(context: &Context, arguments: &BackupArgs) -> Result<(), F
     if context.is_json {
         let mut told = value(&made.note, &made.contents);
         told["file"] = json!(name);
+        told["not_logged"] = json!(made.not_logged);
         told["file_bytes"] = json!(made.file_bytes);
         told["key_file"] = json!(key_file.display().to_string());
         return output::json(&told);
@@ -304,7 +310,7 @@ pub(super) fn restore(context: &Context, arguments: &RestoreArgs) -> Result<(), 
     Ok(())
 }
 
-fn take_hold(data_dir: &Path) -> Result<std::fs::File, Failure> {
+fn take_hold(data_dir: &Path) -> Result<Hold, Failure> {
     hold(data_dir).map_err(|error| {
         Failure::Refused(format!("nothing can be restored while it is in use: {error:#}"))
     })

@@ -25,7 +25,7 @@ use keyward_store::{Glance, SCHEMA, Store};
 use crate::app::{App, AppError, Chance, Clock, Reach};
 use crate::config::{ConfigError, Explained, Flags, Settings, load};
 use crate::outbound::Outbound;
-use crate::server::hold;
+use crate::server::hold::hold;
 
 /// Keyward: the API-key door in front of an HTTP API.
 ///

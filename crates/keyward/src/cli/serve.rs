@@ -7,11 +7,12 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Failure, output};
-use crate::app::{Chance, Clock, accounts};
+use crate::app::{AppError, Chance, Clock, accounts};
 use crate::config::Flags;
 use crate::observe::log::{Level, Log};
 use crate::server::places::CONNECTIONS;
-use crate::server::{Found, Running, Start, tls};
+use crate::server::tls::{self, SelfSigned};
+use crate::server::{Found, Running, Start};
 
 /// The settings as flags. Each is a variable and a name in the file as well.
 #[derive(Args)]
@@ -222,7 +223,6 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
     let (log, writer) = Log::start(settings.log_format, Box::new(std::io::stderr()));
     let data_dir = settings.data_dir.clone();
     let public_url = settings.public_url.clone();
-    let certificate = tls::self_signed_file(&settings);
     let url = {
         let settings = settings.clone();
         move |address| tls::url(&settings, address)
@@ -240,14 +240,16 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
             Level::Info,
             &format!("listening on {} with data in {}", url(server.address), data_dir.display()),
         );
-        if let Some(file) = certificate {
-            let file = file.display();
-            say(
+        match server.self_signed() {
+            Some(SelfSigned::Kept(file)) => say(
                 Level::Warn,
                 &format!(
-                    "nobody vouches for its certificate: clients trust it with curl --cacert {file}"
+                    "nobody vouches for its certificate: clients trust it with curl --cacert {}",
+                    file.display()
                 ),
-            );
+            ),
+            Some(SelfSigned::InMemory) => say(Level::Warn, NOT_KEPT),
+            None => {}
         }
         if is_open_http {
             say(Level::Warn, OPEN_HTTP);
@@ -255,7 +257,15 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
         match server.found {
             Found { accounts: 0, .. } => {
                 say(Level::Info, &first_step(&data_dir));
-                if let Some((token, ends_at)) = accounts::setup_link(&server.app).await? {
+                let link = match accounts::setup_link(&server.app).await {
+                    Err(AppError::Unavailable(why)) => {
+                        let why = format!("no link for the first account could be made: {why}");
+                        say(Level::Warn, &why);
+                        None
+                    }
+                    other => other?,
+                };
+                if let Some((token, ends_at)) = link {
                     let base = public_url.unwrap_or_else(|| url(server.address));
                     // The one secret that the log ever holds: it is how the owner gets in, works once,
                     // and is dead as soon as there is an account.
@@ -297,6 +307,9 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
     writer.join();
     result.map_err(Failure::from)
 }
+
+const NOT_KEPT: &str = "its certificate is one of its own making and could not be kept in the data folder: it is \
+                        good until this server stops, and the next start makes another";
 
 const OPEN_HTTP: &str = "other machines reach this server over plain HTTP: keys and whatever is sent can be \
                          read on their way. Give it a certificate with --tls-cert and --tls-key, or have it order \

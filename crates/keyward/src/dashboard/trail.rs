@@ -121,6 +121,7 @@ fn words(action: &str) -> String {
         "webhook.secret_rotated" => "rotated the signing secret",
         "webhook.event_sent_again" => "sent an event again",
         "webhook.deleted" => "deleted the webhook",
+        "database.backed_up" => "made a backup",
         "database.restored" => "restored a backup",
         "alert.rule_changed" => "changed an alert rule",
         "alert.snoozed" => "snoozed an alert",

@@ -6,7 +6,7 @@
 //! Bound: 64 questions at once, of 4 KiB and 10 s each; who comes then waits in the system's queue.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ use crate::app::reach::{Answer, Ask, Reach, SOCKET, look};
 const QUESTION_BYTES: u64 = 4096;
 const MOST_AT_ONCE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is tried to make a socket that could not be made.
+const TRY_EVERY: Duration = Duration::from_millis(100);
 
 /// Opens the socket. The data folder must be held by this process.
 ///
@@ -35,6 +37,17 @@ pub fn open(data_dir: &Path) -> std::io::Result<UnixListener> {
     let listener = UnixListener::bind(&path)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// The same on a disk that takes nothing: tries it again until it is made, and answers then. Until then a
+/// command finds no server to ring at, and what it changes is in force when the server looks by itself.
+pub async fn serve_when_made(data_dir: PathBuf, app: Arc<App>) {
+    loop {
+        tokio::time::sleep(TRY_EVERY).await;
+        if let Ok(listener) = open(&data_dir) {
+            return serve(listener, app).await;
+        }
+    }
 }
 
 /// Answers until the task is ended.

@@ -114,7 +114,7 @@ pub(super) fn serve_lane(work: Work, guarded: &Guarded, grace: Duration) {
             while let Ok(accepted) = accepted.try_recv() {
                 turns.push(accepted.1.origin(), accepted);
             }
-            for accepted in (0..AT_ONCE).map_while(|_| turns.next()) {
+            for accepted in (0..AT_ONCE).map_while(|_| turns.take()) {
                 begin(accepted);
             }
             // Connections that are there already have their turn before more of them begin.

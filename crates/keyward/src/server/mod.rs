@@ -3,6 +3,7 @@
 pub mod acme;
 pub mod certificate;
 pub mod control;
+pub mod hold;
 pub mod lanes;
 pub mod listen;
 pub mod metrics;
@@ -17,20 +18,18 @@ pub mod tls;
 pub mod turns;
 pub mod wire;
 
-use std::fs::{File, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use keyward_core::index::KeyIndex;
 use keyward_core::verifier::Verifier;
-use keyward_store::{SCHEMA, Store, accounts, keys};
+use keyward_store::{SCHEMA, Store, Trouble, accounts, keys};
 use keyward_tower::{Auth, AuthLayer, Door};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -51,20 +50,19 @@ use crate::workers::alerts::{self, AlertWorker};
 use crate::workers::records::{self, RecordWriter};
 use crate::workers::traces::{self, TraceExporter};
 use crate::workers::{self, UsageWriter};
+use hold::{Hold, hold};
 use lanes::Lanes;
 use listen::Voice;
 use places::{Connected, Places};
 use routes::RouteTable;
 use stack::{Around, Dispatch, Inside, RequestLog};
-use tls::Tls;
+use tls::{SelfSigned, Tls};
 
 /// How long requests in flight may take to finish when the server stops.
 pub const GRACE: Duration = Duration::from_secs(30);
 
 /// The last traces are sent within this time or not at all.
 const LAST_TRACES: Duration = Duration::from_secs(2);
-/// In the data folder, locked by the server that holds it; its text is the number of its process.
-pub const SERVER_LOCK: &str = "serve.lock";
 
 /// The body of an answer.
 pub type Body = Either<Full<Bytes>, Full<Bytes>>;
@@ -108,7 +106,7 @@ pub struct Running {
     control: JoinHandle<()>,
     log: Log,
     /// Held as long as the server runs.
-    _lock: File,
+    _hold: Hold,
 }
 
 /// What a start found in the data folder.
@@ -128,7 +126,7 @@ impl Running {
         let Start { settings, clock, chance, log } = start;
         let tls = Tls::from_settings(&settings, clock.wall())?.map(Arc::new);
         let data_dir = settings.data_dir.clone();
-        let (store, lock) = tokio::task::spawn_blocking(move || open_data(&data_dir)).await??;
+        let (store, hold) = tokio::task::spawn_blocking(move || open_data(&data_dir)).await??;
         let found = store
             .read(|tx| {
                 Ok::<_, keyward_store::StoreError>(Found {
@@ -172,8 +170,14 @@ impl Running {
             log.say(clock.wall(), Level::Error, &message);
         }
         let app = Arc::new(app);
-        deliver::recover(&app).await?;
+        match deliver::recover(&app).await {
+            // It is made up for as soon as something can be written, before anything is delivered.
+            Ok(()) | Err(AppError::Unavailable(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
         workers::clock::compare(&app, &log).await?;
+        let newest = app.store.read(|tx| keyward_store::newest_row(tx, SCHEMA)).await?;
+        app.forgetting.begin(app.clock.now(), newest.map(|(_, at)| at));
         let listener = listen::bind(settings.listen).with_context(|| {
             format!(
                 "cannot listen on {}: choose another address or port with --listen",
@@ -182,10 +186,18 @@ impl Running {
         })?;
         let address = listener.local_addr()?;
         let scraped = metrics::listen(settings.metrics_listen).await?;
-        let control = control::open(&settings.data_dir).with_context(|| {
-            format!("cannot make the socket {} in the data folder", reach::SOCKET)
-        })?;
-        let control = tokio::spawn(control::serve(control, Arc::clone(&app)));
+        let control = match control::open(&settings.data_dir) {
+            Ok(listener) => tokio::spawn(control::serve(listener, Arc::clone(&app))),
+            Err(error) if Trouble::of_io(&error).is_some() => {
+                let data_dir = settings.data_dir.clone();
+                tokio::spawn(control::serve_when_made(data_dir, Arc::clone(&app)))
+            }
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!("cannot make the socket {} in the data folder", reach::SOCKET)
+                });
+            }
+        };
         let meter = Meter::default();
         let spans = Spans::new(settings.otlp_endpoint.is_some());
         let traces = settings
@@ -297,8 +309,14 @@ impl Running {
             working,
             control,
             log,
-            _lock: lock,
+            _hold: hold,
         })
+    }
+
+    /// Whether and where the certificate is one of our own making.
+    #[must_use]
+    pub fn self_signed(&self) -> Option<&SelfSigned> {
+        self.tls.as_ref().and_then(|tls| tls.self_signed())
     }
 
     /// Connections at the moment.
@@ -398,46 +416,12 @@ impl Running {
 }
 
 /// Opens the data folder and takes hold of it.
-fn open_data(data_dir: &Path) -> anyhow::Result<(Store, File)> {
+fn open_data(data_dir: &Path) -> anyhow::Result<(Store, Hold)> {
     keyward_store::create_folder(data_dir)
         .with_context(|| format!("the data folder {} cannot be used", data_dir.display()))?;
-    let lock = hold(data_dir)?;
+    let hold = hold(data_dir)?;
     let options = keyward_store::Options { stays: true, ..keyward_store::Options::default() };
     let store = Store::open_with(data_dir, options)
         .with_context(|| format!("the database in {} cannot be opened", data_dir.display()))?;
-    Ok((store, lock))
-}
-
-/// One server a folder: two would each believe their own rate windows.
-///
-/// # Errors
-/// If another one holds it.
-pub fn hold(data_dir: &Path) -> anyhow::Result<File> {
-    let path = data_dir.join(SERVER_LOCK);
-    let mut file = keyward_store::open_private(&path)
-        .with_context(|| format!("{} cannot be opened", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            bail!(
-                "another server{} holds the data folder {}: stop it, or give this one its own \
-                 with --data-dir",
-                holder
-                    .trim()
-                    .parse::<u32>()
-                    .map(|pid| format!(" (process {pid})"))
-                    .unwrap_or_default(),
-                data_dir.display()
-            );
-        }
-        Err(TryLockError::Error(error)) => {
-            return Err(error).with_context(|| format!("{} cannot be locked", path.display()));
-        }
-    }
-    file.set_len(0)?;
-    file.rewind()?;
-    writeln!(file, "{}", std::process::id())?;
-    Ok(file)
+    Ok((store, hold))
 }

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use keyward_core::time::UnixMillis;
+use keyward_store::Trouble;
 use rcgen::generate_simple_self_signed;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -47,6 +48,16 @@ pub struct Tls {
     source: Source,
     current: Arc<Current>,
     acceptor: TlsAcceptor,
+    /// Nobody but its maker vouches for the certificate.
+    self_signed: Option<SelfSigned>,
+}
+
+/// Where a certificate of our own making is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SelfSigned {
+    Kept(PathBuf),
+    /// The disk took nothing: in memory, until the next start.
+    InMemory,
 }
 
 /// Where certificates come from.
@@ -89,24 +100,33 @@ impl Tls {
     /// said that this is meant.
     pub fn from_settings(settings: &Settings, now: UnixMillis) -> anyhow::Result<Option<Self>> {
         if let Some((acme, first)) = Acme::from_settings(settings, now)? {
-            return Self::new(Source::Acme(Box::new(acme)), first).map(Some);
+            return Self::new(Source::Acme(Box::new(acme)), first, None).map(Some);
         }
-        let files = match (&settings.tls_cert, &settings.tls_key, settings.tls_self_signed) {
-            (Some(certificate), Some(key), false) => [certificate.clone(), key.clone()],
-            (None, None, true) => make_self_signed(settings)?,
-            (None, None, false) => {
-                check_plain_http(settings)?;
-                return Ok(None);
-            }
-            (_, _, true) => bail!("either tls_self_signed or files of a certificate, not both"),
-            _ => bail!("tls_cert and tls_key go together: name the file of each"),
-        };
+        let provider = aws_lc_rs::default_provider();
+        let (files, first, self_signed) =
+            match (&settings.tls_cert, &settings.tls_key, settings.tls_self_signed) {
+                (Some(certificate), Some(key), false) => {
+                    let files = [certificate.clone(), key.clone()];
+                    let first = read(&files, &provider)?;
+                    (files, first, None)
+                }
+                (None, None, true) => make_self_signed(settings, &provider)?,
+                (None, None, false) => {
+                    check_plain_http(settings)?;
+                    return Ok(None);
+                }
+                (_, _, true) => bail!("either tls_self_signed or files of a certificate, not both"),
+                _ => bail!("tls_cert and tls_key go together: name the file of each"),
+            };
         let seen = Mutex::new((stamp(&files), true));
-        let first = Arc::new(read(&files, &aws_lc_rs::default_provider())?);
-        Self::new(Source::Files { files, seen }, first).map(Some)
+        Self::new(Source::Files { files, seen }, Arc::new(first), self_signed).map(Some)
     }
 
-    fn new(source: Source, first: Arc<CertifiedKey>) -> anyhow::Result<Self> {
+    fn new(
+        source: Source,
+        first: Arc<CertifiedKey>,
+        self_signed: Option<SelfSigned>,
+    ) -> anyhow::Result<Self> {
         let current = Arc::new(Current(RwLock::new(first)));
         let mut config =
             ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -116,7 +136,13 @@ impl Tls {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self { source, current, acceptor })
+        Ok(Self { source, current, acceptor, self_signed })
+    }
+
+    /// Whether and where it is a certificate of our own making.
+    #[must_use]
+    pub const fn self_signed(&self) -> Option<&SelfSigned> {
+        self.self_signed.as_ref()
     }
 
     /// Agrees on keys with a client. `None` if it does not, or takes too long.
@@ -259,8 +285,11 @@ pub(crate) fn read(
 }
 
 /// A certificate that nobody but its maker vouches for, kept so that whoever trusts it need not do so
-/// again. It is made anew when it is for other names.
-fn make_self_signed(settings: &Settings) -> anyhow::Result<[PathBuf; 2]> {
+/// again. It is made anew when it is for other names. On a disk that takes nothing it is not kept.
+fn make_self_signed(
+    settings: &Settings,
+    provider: &CryptoProvider,
+) -> anyhow::Result<([PathBuf; 2], CertifiedKey, Option<SelfSigned>)> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     let ip = settings.listen.ip();
     if !ip.is_unspecified() && !names.contains(&ip.to_string()) {
@@ -278,28 +307,39 @@ fn make_self_signed(settings: &Settings) -> anyhow::Result<[PathBuf; 2]> {
     let files = SELF_SIGNED.map(|name| settings.data_dir.join(name));
     let heading = format!("Self-signed by Keyward for {}\n", names.join(", "));
     let is_there = std::fs::read_to_string(&files[0]).is_ok_and(|text| text.starts_with(&heading));
-    if !is_there || !files[1].exists() {
-        let made = generate_simple_self_signed(names)?;
-        write_private(&files[1], &made.signing_key.serialize_pem())?;
-        write_private(&files[0], &(heading + &made.cert.pem()))?;
+    let kept = Some(SelfSigned::Kept(files[0].clone()));
+    // Why read: of two that were being written when the machine stopped, one may be of before.
+    if is_there && let Ok(key) = read(&files, provider) {
+        return Ok((files, key, kept));
     }
-    Ok(files)
+    let made = generate_simple_self_signed(names)?;
+    let secret = PrivateKeyDer::try_from(made.signing_key.serialize_der());
+    let secret = secret.map_err(|error| anyhow!("the key cannot be read: {error}"))?;
+    let key = CertifiedKey::from_der(vec![made.cert.der().clone()], secret, provider)?;
+    let written = write_private(&files[1], &made.signing_key.serialize_pem())
+        .and_then(|()| write_private(&files[0], &(heading + &made.cert.pem())));
+    match written {
+        Ok(()) => Ok((files, key, kept)),
+        Err(error) if Trouble::of_io(&error).is_some() => {
+            Ok((files, key, Some(SelfSigned::InMemory)))
+        }
+        Err(error) => Err(error).with_context(|| {
+            format!("a certificate cannot be kept in {}", settings.data_dir.display())
+        }),
+    }
 }
 
-fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+/// Writes a file whole or not at all.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let partial = path.with_added_extension("partial");
     let write = || {
-        let mut file = keyward_store::open_private(path)?;
+        let mut file = keyward_store::open_private(&partial)?;
         file.set_len(0)?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()
+        file.sync_all()?;
+        std::fs::rename(&partial, path)
     };
-    write().with_context(|| format!("{} cannot be written", path.display()))
-}
-
-/// The certificate of a try-out, for whoever is to trust it.
-#[must_use]
-pub fn self_signed_file(settings: &Settings) -> Option<PathBuf> {
-    settings.tls_self_signed.then(|| settings.data_dir.join(SELF_SIGNED[0]))
+    write().inspect_err(|_| drop(std::fs::remove_file(&partial)))
 }
 
 /// Where a browser or client goes that is on this machine.

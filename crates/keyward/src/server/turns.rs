@@ -33,7 +33,7 @@ impl<T> Turns<T> {
     }
 
     /// Takes the first one of the address whose turn it is.
-    pub fn next(&mut self) -> Option<T> {
+    pub fn take(&mut self) -> Option<T> {
         let address = self.order.pop_front()?;
         let line = self.lines.get_mut(&address)?;
         let one = line.pop_front();
@@ -68,14 +68,14 @@ mod tests {
             turns.push(address(2), (2, number));
         }
         turns.push(address(3), (3, 0));
-        let first: Vec<_> = (0..5).filter_map(|_| turns.next()).collect();
+        let first: Vec<_> = (0..5).filter_map(|_| turns.take()).collect();
         assert_eq!(first, [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1)]);
         // An address that comes again stands behind those that wait.
         turns.push(address(3), (3, 1));
-        let next: Vec<_> = (0..3).filter_map(|_| turns.next()).collect();
+        let next: Vec<_> = (0..3).filter_map(|_| turns.take()).collect();
         assert_eq!(next, [(1, 2), (2, 2), (3, 1)]);
         let mut rest = 0;
-        while turns.next().is_some() {
+        while turns.take().is_some() {
             rest += 1;
         }
         assert_eq!(rest, 2 * 997);

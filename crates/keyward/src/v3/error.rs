@@ -50,6 +50,9 @@ impl From<AppError> for ApiError {
                 StoreError::Failing => unavailable("the disk of the server reports errors"),
                 StoreError::Slow => unavailable("the disk of the server does not keep up"),
                 StoreError::Busy => unavailable("too much is being changed"),
+                StoreError::NotOpened { .. } => {
+                    unavailable("the data of the server cannot be read")
+                }
                 StoreError::InDoubt => Self::new(Code::InternalUnavailable).saying(IN_DOUBT),
                 // A conflict that nobody expected, and what the engine reports of itself.
                 StoreError::Conflict(_)

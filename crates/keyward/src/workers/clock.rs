@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyward_core::time::{Moment, SECOND_MILLIS, UnixMillis};
+use keyward_core::time::{HOUR_MILLIS, Moment, SECOND_MILLIS, UnixMillis};
 use keyward_store::StoreError;
 use keyward_store::audit;
 use tokio::sync::watch;
@@ -15,6 +15,9 @@ use crate::observe::log::{Level, Log};
 const STEP_MILLIS: i64 = 5 * SECOND_MILLIS;
 /// A clock may have been corrected by as much while no server ran.
 const BEHIND_MILLIS: i64 = 60 * SECOND_MILLIS;
+
+/// What follows from a step that may be a mistake.
+const HELD: &str = ", and nothing is deleted for its age for a day";
 
 /// By how much the wall clock is ahead of the one that never goes back.
 #[derive(Default)]
@@ -74,7 +77,8 @@ pub async fn watch(app: Arc<App>, log: Log, mut stop: watch::Receiver<bool>) {
             let (way, seconds) =
                 (if step < 0 { "back" } else { "forward" }, step.abs() / SECOND_MILLIS);
             let message = format!(
-                "the clock was set {way} by {seconds} s: what expires goes by it, rate limits do not"
+                "the clock was set {way} by {seconds} s: what expires goes by it, rate limits do not{}",
+                if step >= HOUR_MILLIS { HELD } else { "" }
             );
             log.say(now.wall, Level::Warn, &message);
         }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::deliveries::signature;
+use crate::faults::Disk;
 use crate::program::{Ended, Served, Shell};
 use crate::receiver::Receiver;
 use crate::support::TestKey;
@@ -391,6 +392,33 @@ fn a_full_disk_leaves_neither_half_a_backup_nor_half_a_restore() {
     }
     let served = Served::start(&shell);
     assert_eq!(status(&served, &key), 200);
+}
+
+#[test]
+fn a_backup_leaves_a_row_in_the_audit_log_unless_nothing_can_be_written() {
+    let disk = Disk::new();
+    let rows = || disk.shell.json(&["audit", "list", "--action", "database.backed_up"]);
+    let (first, told) = back_up(&disk.shell, "first.backup");
+    assert_eq!(told["not_logged"], Value::Null);
+    let row = &rows()[0];
+    assert_eq!(row["details"]["sha256"], told["sha256"]);
+    assert_eq!(row["label"], text(&first));
+    for (number, (fault, why)) in
+        [("all enospc 1 0 *", "the disk is full"), ("all erofs 1 0 *", "cannot be written")]
+            .into_iter()
+            .enumerate()
+    {
+        disk.fail(fault);
+        let path = disk.shell.file(&format!("{number}.backup"));
+        let mut command = disk.shell.command(&["backup", text(&path)]);
+        disk.fails_under(&mut command);
+        let output = command.output().expect("the program is built");
+        let err = String::from_utf8(output.stderr).expect("it writes text");
+        assert!(output.status.success(), "{fault}: {err}");
+        assert!(err.contains("has no row of this backup") && err.contains(why), "{fault}: {err}");
+        assert_eq!(disk.shell.run(&["restore", "--check-only", text(&path)]).code, 0);
+        assert_eq!(rows().as_array().map(Vec::len), Some(1));
+    }
 }
 
 #[test]

@@ -10,25 +10,25 @@ use serde_json::Value;
 use crate::faults::Disk;
 use crate::program::{self, Served};
 
-const LIMITS: [&str; 4] =
+pub(crate) const LIMITS: [&str; 4] =
     ["--rate-limit-standard", "1000000", "--rate-limit-unauthenticated", "1000000"];
 
 const IN_DOUBT: &str = "Service temporarily unavailable: the disk of the server failed. Whether this was \
                         changed is not known: look, or send it again with its Idempotency-Key";
 
-struct Scene {
-    disk: Disk,
+pub(crate) struct Scene {
+    pub(crate) disk: Disk,
     key: String,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let disk = Disk::new();
         let (key, _) = disk.shell.issue(&[]);
         Self { disk, key: key.clear }
     }
 
-    fn serve(&self) -> Served {
+    pub(crate) fn serve(&self) -> Served {
         self.disk.serve(&LIMITS)
     }
 
@@ -36,13 +36,13 @@ impl Scene {
         format!("{line} HTTP/1.1\r\nx-api-key: {}", self.key)
     }
 
-    fn create(&self, served: &Served, number: u32) -> String {
+    pub(crate) fn create(&self, served: &Served, number: u32) -> String {
         let body = format!("{{\"phone_number\":\"+1415{}\"}}", 2_000_000 + number);
         served.call(&self.head("POST /v3/contacts"), &body)
     }
 
     /// Creates contacts that must be taken.
-    fn fill(&self, served: &Served, numbers: std::ops::Range<u32>) {
+    pub(crate) fn fill(&self, served: &Served, numbers: std::ops::Range<u32>) {
         for number in numbers {
             let answer = self.create(served, number);
             assert!(answer.starts_with("HTTP/1.1 201"), "{number}: {answer}");
@@ -50,7 +50,7 @@ impl Scene {
     }
 
     /// Keys are told apart, and what is stored can be read.
-    fn goes_on(&self, served: &Served, n_contacts: u32) {
+    pub(crate) fn goes_on(&self, served: &Served, n_contacts: u32) {
         let good = served.call(&self.head("GET /v3/me"), "");
         assert!(good.starts_with("HTTP/1.1 200"), "{good}");
         let unknown = "0f8fad5b-d9cb-469f-a165-70867728950e";
@@ -67,7 +67,7 @@ impl Scene {
     }
 
     /// Killed and started again, it has these contacts, and all of it is sound.
-    fn is_whole_after_a_kill(&self, served: Served, n_contacts: u32) {
+    pub(crate) fn is_whole_after_a_kill(&self, served: Served, n_contacts: u32) {
         served.signal(Signal::KILL);
         drop(served);
         let served = Served::start(&self.disk.shell);
@@ -83,7 +83,7 @@ impl Scene {
 }
 
 /// The message of an answer, and that it is one of the contract.
-fn refusal(answer: &str) -> String {
+pub(crate) fn refusal(answer: &str) -> String {
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     let body = answer.split("\r\n\r\n").nth(1).expect("it has a body");
     let body: Value = serde_json::from_str(body).expect("it is JSON");

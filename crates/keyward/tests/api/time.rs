@@ -11,9 +11,10 @@ use keyward_store::alerts::AlertKind;
 use keyward_store::sessions::LinkKind;
 use serde_json::json;
 
-use crate::dashboard::{Browser, member};
+use crate::dashboard::{Browser, PASSWORD, between, member};
 use crate::program::Shell;
 use crate::receiver::{Behave, Receiver};
+use crate::secrets::{base32, code_of};
 use crate::support::{BEGIN, KeyOf, TestKey, TestServer};
 
 async fn verdict(server: &TestServer, key: &TestKey) -> String {
@@ -347,6 +348,110 @@ async fn a_start_in_the_past_of_what_is_written_down_is_told_and_works() {
     assert!(matches!(verified, keyward::app::audit::Verified::Holds { .. }), "{verified:?}");
     let accounts = accounts::count(server.app()).await.expect("it answers");
     assert_eq!(accounts, 1);
+}
+
+#[tokio::test]
+async fn a_code_is_read_by_the_clock_and_none_is_good_twice_however_it_is_set() {
+    let server = TestServer::start().await;
+    member(&server, Role::Owner).await;
+    let mut browser = Browser::signed_in(&server, Role::Owner).await;
+    let reply = browser.post("/profile/second-factor", &[]).await;
+    let secret = base32(between(&reply.body, "<code data-secret>", "<"));
+    let sealed = between(&reply.body, "name=\"sealed\" value=\"", "\"").to_owned();
+    // What the member's phone shows, whose clock is right, so many seconds after the beginning.
+    let phone = |after: i64| {
+        let seconds = u64::try_from(BEGIN.seconds() + after).expect("after 1970");
+        code_of(&secret, "owner@example.com", seconds)
+    };
+    let fields = [("sealed", sealed.as_str()), ("code", &phone(0))];
+    let on = browser.post("/profile/second-factor/on", &fields).await;
+    assert_eq!(on.status, 201, "{on:?}");
+    let codes = between(&on.body, "id=\"codes\" data-secret>", "</ul>");
+    let recovery = between(codes, "<li>", "<").to_owned();
+    let enter = async |code: String| {
+        let mut browser = Browser::new(&server);
+        assert_eq!(browser.sign_in("owner@example.com", PASSWORD).await.status, 303);
+        browser.post("/login/code", &[("code", &code)]).await.status
+    };
+    const HOUR: i64 = 3600;
+    server.advance(60_000);
+    assert_eq!(enter(phone(60)).await, 303);
+    // Forward: the phone's are wrong, and one of the time that the server believes in is good.
+    set(&server, HOUR_MILLIS);
+    server.advance(60_000);
+    assert_eq!(enter(phone(120)).await, 403);
+    assert_eq!(enter(phone(HOUR + 120)).await, 303);
+    // Right again: until the time of that one has come none is taken, neither the phone's nor that again.
+    set(&server, -HOUR_MILLIS);
+    server.advance(60_000);
+    assert_eq!(enter(phone(180)).await, 403);
+    assert_eq!(enter(phone(HOUR + 120)).await, 403);
+    assert_eq!(enter(recovery.clone()).await, 303);
+    assert_eq!(enter(recovery).await, 403, "once");
+    server.advance(HOUR_MILLIS.unsigned_abs());
+    assert_eq!(enter(phone(HOUR + 180)).await, 303);
+    // Back: what was used is not good again when its time comes once more.
+    set(&server, -60_000);
+    assert_eq!(enter(phone(HOUR + 120)).await, 403);
+    server.advance(60_000);
+    assert_eq!(enter(phone(HOUR + 180)).await, 403);
+    server.advance(60_000);
+    assert_eq!(enter(phone(HOUR + 240)).await, 303);
+}
+
+#[tokio::test]
+async fn what_is_kept_for_days_outlives_a_clock_that_jumps_a_year_ahead_and_back() {
+    let mut server = TestServer::start_with(|settings| settings.request_days = 2).await;
+    let mut receiver = Receiver::start().await;
+    let test = KeyOf {
+        environment: keyward_core::account::Environment::Test,
+        expires_at: None,
+        ..server.usual()
+    };
+    let key = server.issue(test).await;
+    let hook = json!({
+        "display_name": "CRM", "endpoint_url": receiver.url(), "event_types": ["contact"],
+    });
+    let made = server.post("/v3/webhooks", &hook.to_string()).key(&key).send().await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let body = r#"{"phone_number":"+14155550123"}"#;
+    let made = server.post("/v3/contacts", body).key(&key).header("idempotency-key", "a");
+    assert_eq!(made.send().await.status, 201);
+    receiver.next().await;
+    let look = async |server: &TestServer| {
+        server.running().flush_usage().await.expect("there is room");
+        server.running().flush_records().await.expect("there is room");
+        server.running().check_alerts().await.expect("there is room");
+        let tables = ["requests", "idempotency", "webhook_events", "usage_hours"];
+        let mut n_rows = vec![];
+        for table in tables {
+            let sql = format!("SELECT count(*) FROM {table}");
+            let read = server.app().store.read(move |tx| tx.query_one(&sql, &[], |row| row.int(0)));
+            let found: Result<_, keyward_store::StoreError> = read.await;
+            n_rows.push(found.expect("it can be read").unwrap_or_default());
+        }
+        n_rows
+    };
+    let before = look(&server).await;
+    assert!(before.iter().all(|n_rows| *n_rows > 0), "{before:?}");
+    let year = 365 * DAY_MILLIS;
+    set(&server, year);
+    assert_eq!(look(&server).await, before, "nothing is deleted at once");
+    // Nor by a server that starts with that clock.
+    server.restart().await;
+    server.advance((DAY_MILLIS - 1).unsigned_abs());
+    assert_eq!(look(&server).await, before);
+    set(&server, -year - DAY_MILLIS);
+    let again = server.post("/v3/contacts", body).key(&key).header("idempotency-key", "a");
+    let again = again.send().await;
+    assert!(again.header("idempotent-replayed").is_some(), "nothing is done twice: {again:?}");
+    let before = look(&server).await;
+    // Whoever leaves it so for a day means it. What is counted is never deleted.
+    set(&server, year);
+    assert_eq!(look(&server).await, before);
+    server.advance(DAY_MILLIS.unsigned_abs());
+    let after = look(&server).await;
+    assert_eq!((&after[..3], after[3]), (&[0, 0, 0][..], before[3]));
 }
 
 /// Zones in which the clocks go forward, go back, or are half an hour off.

@@ -166,7 +166,7 @@ pub(crate) fn database_of(version: usize, path: &Path) -> Connection {
 }
 
 /// A folder with a database of this version and nothing else.
-fn shell_of(version: usize) -> Shell {
+pub(crate) fn shell_of(version: usize) -> Shell {
     let shell = Shell::new();
     keyward_store::create_folder(&shell.data_dir).expect("the folder is ours");
     drop(database_of(version, &shell.data_dir.join("keyward.db")));
@@ -174,7 +174,7 @@ fn shell_of(version: usize) -> Shell {
 }
 
 /// All rows of all tables, by table and column names, in words of SQL.
-type Dump = BTreeMap<String, (Vec<String>, Vec<Vec<String>>)>;
+pub(crate) type Dump = BTreeMap<String, (Vec<String>, Vec<Vec<String>>)>;
 
 fn texts(database: &Connection, sql: &str) -> Vec<String> {
     let mut statement = database.prepare(sql).expect(sql);
@@ -192,7 +192,7 @@ fn rows(database: &Connection, table: &str, columns: &[String]) -> Vec<Vec<Strin
     statement.query_map([], row).expect("they are").collect::<Result<_, _>>().expect("they are")
 }
 
-fn dump(database: &Connection) -> Dump {
+pub(crate) fn dump(database: &Connection) -> Dump {
     let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
         AND name NOT LIKE 'contact_numbers%'";
     let of = |table: String| {
@@ -203,15 +203,15 @@ fn dump(database: &Connection) -> Dump {
     texts(database, tables).into_iter().map(of).collect()
 }
 
-fn open(shell: &Shell, name: &str) -> Connection {
+pub(crate) fn open(shell: &Shell, name: &str) -> Connection {
     Connection::open(shell.data_dir.join(name)).expect("it is there")
 }
 
-fn version(database: &Connection) -> i64 {
+pub(crate) fn version(database: &Connection) -> i64 {
     database.pragma_query_value(None, "user_version", |row| row.get(0)).expect("it has one")
 }
 
-fn names(shell: &Shell) -> Vec<String> {
+pub(crate) fn names(shell: &Shell) -> Vec<String> {
     let entries = std::fs::read_dir(&shell.data_dir).expect("it is there");
     let mut names: Vec<_> = entries
         .map(|entry| entry.expect("it is").file_name().to_string_lossy().into_owned())

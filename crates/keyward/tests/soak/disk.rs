@@ -1,9 +1,6 @@
-//! Every single write and sync fails once, and from there on for ever, in every way that a disk has; and a
-//! disk that is really full.
+//! Every single write and sync fails once, and from there on for ever, in every way that a disk has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::Command;
 
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::Signal;
@@ -15,7 +12,7 @@ use crate::{Sizes, say};
 
 /// What a disk does: operation and kind.
 const FAULTS: [&str; 5] = ["write eio", "write enospc", "all erofs", "sync eio", "sync lose"];
-const LIMITS: [&str; 6] = [
+pub(crate) const LIMITS: [&str; 6] = [
     "--rate-limit-standard",
     "1000000",
     "--rate-limit-sensitive",
@@ -25,14 +22,14 @@ const LIMITS: [&str; 6] = [
 ];
 
 #[derive(Default)]
-struct Counts {
+pub(crate) struct Counts {
     faults: u64,
-    acknowledged: u64,
-    refused: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) refused: u64,
     /// Refused with the word that nobody knows.
     in_doubt: u64,
     /// Keys that were told apart while the disk failed.
-    verified: u64,
+    pub(crate) verified: u64,
 }
 
 /// A key that was asked for, by name.
@@ -46,7 +43,7 @@ struct Key {
 
 /// What a server was asked for, and what it acknowledged.
 #[derive(Default)]
-struct Asked {
+pub(crate) struct Asked {
     boss: String,
     contacts: BTreeSet<String>,
     keys: BTreeMap<String, Key>,
@@ -87,8 +84,12 @@ fn is_done(answer: &str, expected: u16, counts: &mut Counts) -> Option<bool> {
 }
 
 impl Asked {
+    pub(crate) fn by(boss: String) -> Self {
+        Self { boss, ..Self::default() }
+    }
+
     /// A contact, a key, and the end of a key.
-    fn change(&mut self, served: &Served, counts: &mut Counts) {
+    pub(crate) fn change(&mut self, served: &Served, counts: &mut Counts) {
         self.number += 1;
         let [contacts, keys, ends] = &mut self.in_doubt;
         let number = format!("+1415{}", 2_000_000 + self.number);
@@ -123,7 +124,7 @@ impl Asked {
     }
 
     /// Good keys pass, dead and unknown ones do not.
-    fn verify(&self, served: &Served, counts: &mut Counts) {
+    pub(crate) fn verify(&self, served: &Served, counts: &mut Counts) {
         let unknown = "0f8fad5b-d9cb-469f-a165-70867728950e";
         let known = self.keys.iter().filter(|(name, _)| !self.in_doubt[2].contains(*name));
         let lately = known.rev().take(4).filter_map(|(_, key)| {
@@ -137,7 +138,7 @@ impl Asked {
     }
 
     /// Everything that was acknowledged is there, and nothing else but what nobody knew.
-    fn check(&mut self, shell: &Shell) {
+    pub(crate) fn check(&mut self, shell: &Shell) {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let path = shell.data_dir.join("keyward.db");
         let database = Connection::open_with_flags(path, flags).expect("it is there");
@@ -184,7 +185,7 @@ fn dashed(digits: &str) -> String {
     format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
 }
 
-fn boss(shell: &Shell) -> String {
+pub(crate) fn boss(shell: &Shell) -> String {
     let permissions = ["contacts:read", "contacts:write", "api_keys:read", "api_keys:write"];
     let first = ["keys", "create", "--name", "boss", "--environment", "test"];
     let permissions = permissions.iter().flat_map(|name| ["--permission", name]);
@@ -196,7 +197,7 @@ pub(crate) fn run(sizes: &Sizes) -> String {
     let most = sizes.get("calls").unwrap_or(60);
     let disk = Disk::new();
     let boss = boss(&disk.shell);
-    let mut asked = Asked { boss, ..Asked::default() };
+    let mut asked = Asked::by(boss);
     let mut counts = Counts::default();
     for fault in FAULTS {
         for count in [1, 0] {
@@ -232,77 +233,8 @@ pub(crate) fn run(sizes: &Sizes) -> String {
         }
     }
     let Counts { faults, acknowledged, refused, in_doubt, verified } = counts;
-    let full = really_full();
     format!(
         "{faults} faults; {acknowledged} changes acknowledged and all there, {refused} refused and \
-         none there, {in_doubt} of which nobody could know; {verified} keys told apart meanwhile\n{full}"
-    )
-}
-
-/// A file system of a few megabytes, gone with this.
-struct Small<'a>(&'a Path);
-
-impl Drop for Small<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
-}
-
-/// A real file system, filled up to the last byte, and made room in again.
-fn really_full() -> String {
-    let shell = Shell::new();
-    std::fs::create_dir(&shell.data_dir).expect("the folder is ours");
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=8m", "keyward"]).arg(&shell.data_dir);
-    let mounted = mount.output();
-    if !mounted.as_ref().is_ok_and(|output| output.status.success()) {
-        let why = mounted.map(|output| String::from_utf8_lossy(&output.stderr).trim().to_owned());
-        return format!(
-            "LEFT OUT: a file system that is really full; run this as root, who may mount one ({})",
-            why.unwrap_or_else(|error| error.to_string())
-        );
-    }
-    let small = Small(&shell.data_dir);
-    shell.set_up();
-    let mut asked = Asked { boss: boss(&shell), ..Asked::default() };
-    let mut counts = Counts::default();
-    let arguments = [
-        &[
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--log-format",
-            "off",
-            "--metrics-listen",
-            "127.0.0.1:0",
-        ],
-        &LIMITS[..],
-    ];
-    let mut served = Served::of(shell.command(&arguments.concat()));
-    asked.change(&served, &mut counts);
-    let ballast = shell.data_dir.join("ballast");
-    let mut file = std::fs::File::create(&ballast).expect("there is room");
-    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
-    // What the log has room for already is still taken.
-    while counts.refused == 0 {
-        asked.change(&served, &mut counts);
-    }
-    served.wait_for_log("the disk is full: make room");
-    asked.verify(&served, &mut counts);
-    std::fs::remove_file(&ballast).expect("it was made");
-    drop(file);
-    served.wait_for_log("changes are taken again");
-    let before = counts.acknowledged;
-    asked.change(&served, &mut counts);
-    assert!(counts.acknowledged >= before + 2, "it does not recover");
-    served.signal(Signal::KILL);
-    drop(served);
-    let served = Served::of(shell.command(&arguments.concat()));
-    asked.check(&shell);
-    asked.verify(&served, &mut counts);
-    drop(served);
-    drop(small);
-    String::from(
-        "a file system of 8 MiB, filled up and made room in: refused, told, recovered, whole",
+         none there, {in_doubt} of which nobody could know; {verified} keys told apart meanwhile"
     )
 }

@@ -7,6 +7,7 @@
 mod crash;
 mod disk;
 mod load;
+mod mounts;
 
 #[path = "../support/faults.rs"]
 mod faults;
@@ -56,6 +57,13 @@ const PARTS: &[Part] = &[
         sizes: "calls=60",
         minutes: 4,
         run: disk::run,
+    },
+    Part {
+        name: "mounts",
+        about: "on file systems that are really full or read-only, from the start or later, keys are checked",
+        sizes: "none",
+        minutes: 1,
+        run: mounts::run,
     },
     Part {
         name: "load",

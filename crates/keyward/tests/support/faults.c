@@ -1,15 +1,17 @@
 // Makes the disk fail under a program that runs: preloaded (LD_PRELOAD), it stands between the program and
-// the system where files below one folder are written, made longer or synced.
+// the system where files below one folder are written, made longer, synced, or given another name.
 //
 // KEYWARD_FAULTS names the folder, a colon, and the control file. That file holds one line, read anew at
 // each call, so that a fault comes and goes while the program runs:
 //
 //     OPERATION KIND FROM COUNT SUFFIX
 //
-// OPERATION  write, sync or all (which is both, and opening files to write as well)
-// KIND       an error: eio, enospc or erofs; hold, which takes until the line is changed; or lose, which fails a sync
+// OPERATION  write, sync, link (giving a file a second name), all (writing, syncing, and opening files to
+//            write), or any, which is these and giving names and taking them away
+// KIND       an error: eio, enospc, erofs or eperm; hold, which takes until the line is changed; or lose, which fails a sync
 //            and takes back everything that was written to the file since its last good one, as a system
-//            does that gives up writing and forgets the pages
+//            does that gives up writing and forgets the pages; or kill, which ends the program with -9 before
+//            the call is made, and tear, which does so once half of what is written is written
 // FROM       the first call that fails, counted from 1 since the line was last changed
 // COUNT      how many calls fail; 0 is all that follow
 // SUFFIX     only files whose name ends so; * is all
@@ -20,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum operation { WRITE = 1, SYNC = 2, OPEN = 4 };
+enum operation { WRITE = 1, SYNC = 2, OPEN = 4, NAME = 8, LINK = 16 };
 
 // What a file held before something was written to it, newest first.
 struct undo {
@@ -47,6 +50,7 @@ static char folder[4096], control[4096], fired[4200], last_line[256];
 static int is_ready;
 static long n_calls;
 static struct undo *undos;
+static __thread int torn;
 
 static void prepare(void) {
     if (is_ready) return;
@@ -91,7 +95,7 @@ static int path_of(int file, char *path, size_t size) {
 }
 
 // Whether this call is to fail, and with which error; the lock is held. 0: it is not.
-static int fault(enum operation operation, const char *path, int *is_lost, int *is_held) {
+static int fault(enum operation operation, const char *path, int *is_lost, int *is_held, int *is_torn) {
     char line[256], what[16], kind[16], suffix[64];
     long from, count;
     read_control(line, sizeof line);
@@ -100,7 +104,8 @@ static int fault(enum operation operation, const char *path, int *is_lost, int *
         n_calls = 0;
     }
     if (sscanf(line, "%15s %15s %ld %ld %63s", what, kind, &from, &count, suffix) != 5) return 0;
-    int wanted = strcmp(what, "write") == 0 ? WRITE : strcmp(what, "sync") == 0 ? SYNC : WRITE | SYNC | OPEN;
+    int wanted = strcmp(what, "write") == 0 ? WRITE : strcmp(what, "sync") == 0 ? SYNC : strcmp(what, "link") == 0 ? LINK
+               : strcmp(what, "any") == 0 ? WRITE | SYNC | OPEN | NAME | LINK : WRITE | SYNC | OPEN;
     if (!(wanted & operation) || !is_below(path, suffix)) return 0;
     n_calls += 1;
     if (n_calls < from || (count > 0 && n_calls >= from + count)) return 0;
@@ -113,6 +118,12 @@ static int fault(enum operation operation, const char *path, int *is_lost, int *
         *is_lost = 1;
         return EIO;
     }
+    if (strcmp(kind, "tear") == 0 && operation == WRITE) {
+        *is_torn = 1;
+        return 0;
+    }
+    if (strcmp(kind, "kill") == 0 || strcmp(kind, "tear") == 0) kill(getpid(), SIGKILL);
+    if (strcmp(kind, "eperm") == 0) return EPERM;
     return strcmp(kind, "enospc") == 0 ? ENOSPC : strcmp(kind, "erofs") == 0 ? EROFS : EIO;
 }
 
@@ -148,9 +159,9 @@ static void settle(int file, int is_lost) {
 }
 
 // 0: go on. Otherwise the call fails with this error.
-static int before(enum operation operation, int file, const char *name, off_t offset, size_t length) {
-    char path[4096];
-    int is_lost = 0, is_held = 0;
+static int before(enum operation operation, int file, const char *name, off_t offset, size_t *length) {
+    char path[8192];
+    int is_lost = 0, is_held = 0, is_torn = 0;
     int before = errno;
     pthread_mutex_lock(&lock);
     prepare();
@@ -158,18 +169,25 @@ static int before(enum operation operation, int file, const char *name, off_t of
         pthread_mutex_unlock(&lock);
         return 0;
     }
-    if (name) {
+    if (name && (name[0] == '/' || file < 0)) {
         snprintf(path, sizeof path, "%s", name);
+    } else if (name) {
+        char folder_of[4096];
+        path_of(file, folder_of, sizeof folder_of);
+        snprintf(path, sizeof path, "%s/%s", folder_of, name);
     } else if (!path_of(file, path, sizeof path)) {
         path[0] = 0;
     }
-    int error = fault(operation, path, &is_lost, &is_held);
+    int error = fault(operation, path, &is_lost, &is_held, &is_torn);
     char line[256];
     read_control(line, sizeof line);
     if (operation == SYNC && (is_lost || !error)) settle(file, is_lost);
-    if (operation == WRITE && !error && length > 0 && strstr(line, " lose ") && is_below(path, "*")) {
-        remember(file, offset, length);
+    if (operation == WRITE && !error && length && strstr(line, " lose ") && is_below(path, "*")) {
+        remember(file, offset, *length);
     }
+    if (is_torn && length) *length /= 2;
+    if (is_torn && !length) kill(getpid(), SIGKILL);
+    torn = is_torn;
     pthread_mutex_unlock(&lock);
     char held[256];
     memcpy(held, line, sizeof held);
@@ -182,19 +200,25 @@ static int before(enum operation operation, int file, const char *name, off_t of
     return error;
 }
 
+// What a call that was torn gives, if nobody ended the program.
+static ssize_t written(ssize_t n) {
+    if (torn) kill(getpid(), SIGKILL);
+    return n;
+}
+
 static int failed(int error) {
     errno = error;
     return -1;
 }
 
 ssize_t write(int file, const void *bytes, size_t length) {
-    int error = before(WRITE, file, NULL, lseek(file, 0, SEEK_CUR), length);
-    return error ? failed(error) : syscall(SYS_write, file, bytes, length);
+    int error = before(WRITE, file, NULL, lseek(file, 0, SEEK_CUR), &length);
+    return error ? failed(error) : written(syscall(SYS_write, file, bytes, length));
 }
 
 ssize_t pwrite64(int file, const void *bytes, size_t length, off64_t offset) {
-    int error = before(WRITE, file, NULL, offset, length);
-    return error ? failed(error) : syscall(SYS_pwrite64, file, bytes, length, offset);
+    int error = before(WRITE, file, NULL, offset, &length);
+    return error ? failed(error) : written(syscall(SYS_pwrite64, file, bytes, length, offset));
 }
 
 ssize_t pwrite(int file, const void *bytes, size_t length, off_t offset) {
@@ -202,7 +226,7 @@ ssize_t pwrite(int file, const void *bytes, size_t length, off_t offset) {
 }
 
 int ftruncate64(int file, off64_t length) {
-    int error = before(WRITE, file, NULL, 0, 0);
+    int error = before(WRITE, file, NULL, 0, NULL);
     return error ? failed(error) : syscall(SYS_ftruncate, file, length);
 }
 
@@ -211,12 +235,12 @@ int ftruncate(int file, off_t length) {
 }
 
 int fsync(int file) {
-    int error = before(SYNC, file, NULL, 0, 0);
+    int error = before(SYNC, file, NULL, 0, NULL);
     return error ? failed(error) : syscall(SYS_fsync, file);
 }
 
 int fdatasync(int file) {
-    int error = before(SYNC, file, NULL, 0, 0);
+    int error = before(SYNC, file, NULL, 0, NULL);
     return error ? failed(error) : syscall(SYS_fdatasync, file);
 }
 
@@ -225,7 +249,7 @@ int open64(const char *path, int flags, ...) {
     va_start(more, flags);
     mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0;
     va_end(more);
-    int error = (flags & O_ACCMODE) == O_RDONLY ? 0 : before(OPEN, -1, path, 0, 0);
+    int error = (flags & O_ACCMODE) == O_RDONLY ? 0 : before(OPEN, -1, path, 0, NULL);
     return error ? failed(error) : syscall(SYS_openat, AT_FDCWD, path, flags | O_LARGEFILE, mode);
 }
 
@@ -235,4 +259,36 @@ int open(const char *path, int flags, ...) {
     mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0;
     va_end(more);
     return open64(path, flags, mode);
+}
+
+int rename(const char *from, const char *to) {
+    int error = before(NAME, -1, to, 0, NULL);
+    return error ? failed(error) : syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int linkat(int folder_from, const char *from, int folder_to, const char *to, int flags) {
+    int error = before(LINK, folder_to, to, 0, NULL);
+    return error ? failed(error) : syscall(SYS_linkat, folder_from, from, folder_to, to, flags);
+}
+
+int link(const char *from, const char *to) {
+    return linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int unlinkat(int folder_of, const char *path, int flags) {
+    int error = before(NAME, folder_of, path, 0, NULL);
+    return error ? failed(error) : syscall(SYS_unlinkat, folder_of, path, flags);
+}
+
+int unlink(const char *path) {
+    return unlinkat(AT_FDCWD, path, 0);
+}
+
+int rmdir(const char *path) {
+    return unlinkat(AT_FDCWD, path, AT_REMOVEDIR);
+}
+
+int mkdir(const char *path, mode_t mode) {
+    int error = before(NAME, -1, path, 0, NULL);
+    return error ? failed(error) : syscall(SYS_mkdirat, AT_FDCWD, path, mode);
 }

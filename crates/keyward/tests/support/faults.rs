@@ -23,6 +23,21 @@ fn library() -> &'static Path {
     })
 }
 
+/// The files of a folder fail under this command as the control file says.
+pub(crate) fn on_faulty_disk(command: &mut Command, folder: &Path, control: &Path) {
+    let folder = folder.canonicalize().expect("it is there");
+    command.env("LD_PRELOAD", library());
+    command.env("KEYWARD_FAULTS", format!("{}:{}", folder.display(), control.display()));
+}
+
+/// Writes the line of a control file; `faults.c` says how it reads.
+pub(crate) fn fail(control: &Path, line: &str) {
+    // Moved into place, for a half line must not be read.
+    let new = control.with_extension("new");
+    std::fs::write(&new, line).expect("the folder is ours");
+    std::fs::rename(&new, control).expect("the folder is ours");
+}
+
 /// A data folder whose disk can be made to fail.
 pub(crate) struct Disk {
     pub(crate) shell: Shell,
@@ -40,6 +55,11 @@ impl Disk {
 
     /// Starts a server on it.
     pub(crate) fn serve(&self, more: &[&str]) -> Served {
+        Served::of(self.command(more))
+    }
+
+    /// The command that does so.
+    pub(crate) fn command(&self, more: &[&str]) -> Command {
         let arguments = [
             &[
                 "serve",
@@ -54,18 +74,18 @@ impl Disk {
         ]
         .concat();
         let mut command = self.shell.command(&arguments);
-        let folder = self.shell.data_dir.canonicalize().expect("it is there");
-        command.env("LD_PRELOAD", library());
-        command.env("KEYWARD_FAULTS", format!("{}:{}", folder.display(), self.control.display()));
-        Served::of(command)
+        self.fails_under(&mut command);
+        command
+    }
+
+    /// The disk of the data folder fails under this command.
+    pub(crate) fn fails_under(&self, command: &mut Command) {
+        on_faulty_disk(command, &self.shell.data_dir, &self.control);
     }
 
     /// From now on it fails so; `faults.c` says how the line reads.
     pub(crate) fn fail(&self, line: &str) {
-        // Moved into place, for a half line must not be read.
-        let new = self.control.with_extension("new");
-        std::fs::write(&new, line).expect("the folder is ours");
-        std::fs::rename(&new, &self.control).expect("the folder is ours");
+        fail(&self.control, line);
     }
 
     pub(crate) fn work_again(&self) {

@@ -50,6 +50,8 @@ pub struct Deliveries {
     landed: Notify,
     /// Attempts since start: delivered, to be tried again, failed for good. Written down already.
     ended: [AtomicU64; 3],
+    /// What a stop left behind was put right. Held while that is done.
+    is_recovered: tokio::sync::Mutex<bool>,
 }
 
 struct Flight {
@@ -126,6 +128,7 @@ impl Deliveries {
 /// # Errors
 /// If the store does not answer.
 pub async fn turn(app: &Arc<App>) -> Result<(), AppError> {
+    recover(app).await?;
     let now = app.clock.wall();
     let due = app
         .store
@@ -272,6 +275,8 @@ pub async fn test(
     name: EventName,
     request_id: Option<String>,
 ) -> Result<Event, AppError> {
+    // Why first: later it would be taken for one of those that a stop cut off.
+    recover(app).await?;
     let at = app.clock.wall();
     let event_id = new_event_id(&app.chance, at);
     let (webhook, event) = app
@@ -314,13 +319,20 @@ pub async fn test(
         .await
 }
 
-/// Puts right what a stop left behind.
+/// Puts right what a stop left behind, once.
 ///
 /// # Errors
-/// If the store cannot write.
+/// If the store cannot write; then it is for the next one who asks.
 pub async fn recover(app: &App) -> Result<(), AppError> {
-    let now = app.clock.wall();
-    app.store.write(move |tx| Ok(webhook_events::fail_cut_off_tests(tx, now)?)).await
+    let mut is_recovered = app.deliveries.is_recovered.lock().await;
+    if !*is_recovered {
+        let now = app.clock.wall();
+        let fail =
+            move |tx: &mut Tx<'_>| Ok::<_, AppError>(webhook_events::fail_cut_off_tests(tx, now)?);
+        app.store.write(fail).await?;
+        *is_recovered = true;
+    }
+    Ok(())
 }
 
 /// Forgets events that are too old.
@@ -328,6 +340,9 @@ pub async fn recover(app: &App) -> Result<(), AppError> {
 /// # Errors
 /// If the store cannot write.
 pub async fn forget(app: &App) -> Result<(), AppError> {
+    if !app.forgetting.may(app.clock.now()) {
+        return Ok(());
+    }
     let before = UnixMillis(app.clock.wall().0 - app.webhook_event_millis);
     loop {
         let n_gone = app

@@ -1,6 +1,5 @@
 //! The data folder: its files and rights, what is in the database, the key file, the disk, the server.
 
-use std::fs::{File, TryLockError};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
@@ -13,7 +12,7 @@ use super::{Failure, Findings, bytes};
 use crate::app::audit::{self, Verified};
 use crate::app::vault::{self, KEY_FILE, Vault};
 use crate::app::{AppError, reach};
-use crate::server::SERVER_LOCK;
+use crate::server::hold::{SERVER_LOCK, is_held};
 
 /// Clocks of machines that write to one database differ by less.
 const TOLERANCE_MILLIS: i64 = 60_000;
@@ -237,13 +236,9 @@ fn check_server(findings: &mut Findings, folder: &Path) -> Result<(), Failure> {
     let lock = folder.join(SERVER_LOCK);
     let process = std::fs::read_to_string(&lock).unwrap_or_default();
     let process = process.trim().to_owned();
-    let is_held = || {
-        let lock = File::open(&lock).ok()?;
-        Some(matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
-    };
     match answered {
         Ok(true) => findings.ok("server", format!("process {process} runs on it and answers")),
-        Ok(false) if is_held() != Some(true) => findings.ok("server", "none runs on this folder"),
+        Ok(false) if !is_held(folder) => findings.ok("server", "none runs on this folder"),
         other => {
             let why = other.err().map(|error| format!(" ({error})")).unwrap_or_default();
             let finding = format!("process {process} holds the folder and does not answer{why}");
