@@ -31,6 +31,8 @@ fn text(path: &Path) -> &str {
 
 fn stop(mut served: Served) {
     served.signal(Signal::TERM);
+    // The log is written to its end before the server is gone, and a pipe holds only so much of it.
+    std::io::copy(&mut served.log, &mut std::io::sink()).expect("it ends");
     assert!(served.child.wait().expect("it was started").success());
 }
 
