@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::{Either, Full};
+use keyward_core::secret::hide_keys;
 use keyward_core::time::Moment;
 use keyward_core::usage::Outcome;
 use keyward_core::verdict::Refusal;
@@ -21,14 +22,15 @@ use crate::headers::{
 use crate::layer::{Answered, Door, Exchange, Observer, Routes, Surroundings};
 use crate::request_id::RequestId;
 
-/// What a panic said goes to the log, where it was caught; the answer tells nothing.
+/// What a panic said goes to the log, where it was caught; the answer tells nothing. It may repeat what a
+/// request brought, as when a text is cut in the middle of a letter: what looks like a key is hidden.
 pub(crate) fn panicked(payload: &(dyn Any + Send)) -> ApiError {
     let said = payload
         .downcast_ref::<&'static str>()
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_default();
-    ApiError::new(Code::InternalUnexpected).caused_by(format!("panicked: {said}"))
+    ApiError::new(Code::InternalUnexpected).caused_by(format!("panicked: {}", hide_keys(&said)))
 }
 
 impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {

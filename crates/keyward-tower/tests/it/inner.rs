@@ -255,6 +255,22 @@ fn a_panic_while_the_answer_is_made_is_a_500_that_tells_nothing() {
 }
 
 #[test]
+fn a_panic_that_repeats_a_key_tells_it_to_nobody() {
+    let world = World::new().answering(|request| -> InnerAnswer {
+        // Where it does not belong: the door takes it out of its own header.
+        let key = request.headers()["x-note"].to_str().expect("it is text").to_owned();
+        // As the library says it of itself: with the whole text.
+        let whole = format!("{key} and é");
+        let half = whole.len() - 1;
+        panic!("{}", &whole[..half])
+    });
+    let sent = get("/v3/contacts").key(GOOD).header("x-note", GOOD);
+    assert_eq!(world.send(sent), UNEXPECTED);
+    let told = cause_told(&world);
+    assert!(told.contains("char boundary") && !told.contains(GOOD), "{told}");
+}
+
+#[test]
 fn a_panic_before_there_is_a_future_is_a_500_that_tells_nothing() {
     let is_first = AtomicBool::new(true);
     let world = World::new().called(move |_| {
