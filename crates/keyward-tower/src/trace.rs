@@ -24,7 +24,8 @@ pub struct TraceParent {
 
 impl TraceParent {
     /// The trace of a request, if its header names one. Two headers name none.
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
         let mut all = headers.get_all(TRACEPARENT).iter();
         let parent = all.next()?;
         if all.next().is_some() { None } else { Self::parse(parent.as_bytes()) }
