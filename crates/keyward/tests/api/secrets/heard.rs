@@ -1,0 +1,123 @@
+//! A mail server and a collector of traces that keep every byte that they are sent.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// What was said on each connection. Its thread appends, the test reads; the lock is held to copy.
+type Said = Arc<Mutex<Vec<Vec<u8>>>>;
+
+fn listen(talk: fn(TcpStream, &Said)) -> (SocketAddr, Said) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let said = Said::default();
+    let kept = Arc::clone(&said);
+    // Until the test ends.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { return };
+            talk(stream, &kept);
+        }
+    });
+    (address, said)
+}
+
+fn keep(said: &Said, bytes: Vec<u8>) {
+    said.lock().expect("nobody panics").push(bytes);
+}
+
+pub(super) struct Mails {
+    pub(super) address: SocketAddr,
+    said: Said,
+}
+
+impl Mails {
+    pub(super) fn start() -> Self {
+        let (address, said) = listen(take_mail);
+        Self { address, said }
+    }
+
+    /// Each connection: as it came, and once more with the mail as it is read.
+    pub(super) fn said(&self) -> Vec<Vec<u8>> {
+        let said = self.said.lock().expect("nobody panics");
+        let read = |bytes: &Vec<u8>| {
+            let text = String::from_utf8_lossy(bytes);
+            [bytes.as_slice(), text.replace("=\r\n", "").replace("=3D", "=").as_bytes()].concat()
+        };
+        said.iter().map(read).collect()
+    }
+}
+
+fn take_mail(mut stream: TcpStream, said: &Said) {
+    let mut reader = BufReader::new(stream.try_clone().expect("the system has room"));
+    let (mut all, mut is_mail) = (vec![], false);
+    let mut answer = "220 mail.test";
+    loop {
+        if !answer.is_empty() && write!(stream, "{answer}\r\n").is_err() {
+            break;
+        }
+        let mut line = vec![];
+        if reader.read_until(b'\n', &mut line).unwrap_or_default() == 0 {
+            break;
+        }
+        all.extend_from_slice(&line);
+        answer = match (line.as_slice(), is_mail) {
+            (b".\r\n", true) => {
+                is_mail = false;
+                "250 taken"
+            }
+            (_, true) => "",
+            (line, false) if line.starts_with(b"EHLO") => "250-mail.test\r\n250 AUTH PLAIN",
+            (line, false) if line.starts_with(b"AUTH") => "235 come in",
+            (line, false) if line.starts_with(b"DATA") => {
+                is_mail = true;
+                "354 go on"
+            }
+            (line, false) if line.starts_with(b"QUIT") => "221 farewell",
+            _ => "250 so be it",
+        };
+    }
+    keep(said, all);
+}
+
+pub(super) struct Traces {
+    pub(super) address: SocketAddr,
+    said: Said,
+}
+
+impl Traces {
+    pub(super) fn start() -> Self {
+        let (address, said) = listen(take_traces);
+        Self { address, said }
+    }
+
+    pub(super) fn said(&self) -> Vec<u8> {
+        self.said.lock().expect("nobody panics").concat()
+    }
+}
+
+/// Takes one message a connection, and lets it be closed.
+fn take_traces(mut stream: TcpStream, said: &Said) {
+    let mut reader = BufReader::new(stream.try_clone().expect("the system has room"));
+    let (mut all, mut n_bytes) = (vec![], 0);
+    loop {
+        let mut line = vec![];
+        if reader.read_until(b'\n', &mut line).unwrap_or_default() == 0 {
+            return;
+        }
+        let text = String::from_utf8_lossy(&line).to_lowercase();
+        if let Some(length) = text.strip_prefix("content-length:") {
+            n_bytes = length.trim().parse().unwrap_or_default();
+        }
+        all.extend_from_slice(&line);
+        if line == b"\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; n_bytes];
+    let _ = reader.read_exact(&mut body);
+    all.extend_from_slice(&body);
+    let _ =
+        stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}");
+    keep(said, all);
+}
