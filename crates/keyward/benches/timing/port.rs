@@ -209,5 +209,5 @@ pub(crate) fn run(n_keys: usize, n_passwords: usize, tell: &mut impl FnMut(&str,
     }
     runtime.block_on(server.stop()).expect("no part of it had panicked");
     drop(runtime);
-    writer.join();
+    assert!(writer.finish(std::time::Duration::from_secs(60)), "it writes to nowhere");
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -214,13 +215,14 @@ fn too_few_files(n_files: Option<u64>) -> Option<String> {
 
 pub(super) fn serve(context: Context) -> Result<(), Failure> {
     let settings = context.settings;
-    tell_where_it_panicked();
     let n_files = raise_file_limit();
     // For what is done beside requests, which have threads of their own.
     let threads = settings.serving_threads().min(2);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let (log, writer) = Log::start(settings.log_format, Box::new(std::io::stderr()));
+    let clock = Clock::system();
+    tell_where_it_panics(log.clone(), clock.clone());
     let data_dir = settings.data_dir.clone();
     let public_url = settings.public_url.clone();
     let url = {
@@ -228,7 +230,6 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
         move |address| tls::url(&settings, address)
     };
     let is_open_http = settings.is_open_http();
-    let clock = Clock::system();
     let result: anyhow::Result<()> = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -302,11 +303,17 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
         say(Level::Info, "stopped");
         Ok(())
     });
-    drop(log);
     drop(runtime);
-    writer.join();
+    if !writer.finish(LAST_WORDS) {
+        // Its thread holds stderr, and whoever writes there from now on would wait with it.
+        std::process::exit(i32::from(result.is_err()));
+    }
     result.map_err(Failure::from)
 }
+
+/// How long the end waits for whoever reads the log: a pipe that is full and read by nobody must not keep a
+/// supervisor from starting the next server.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 const NOT_KEPT: &str = "its certificate is one of its own making and could not be kept in the data folder: it is \
                         good until this server stops, and the next start makes another";
@@ -334,12 +341,18 @@ fn program() -> String {
     std::env::args().next().unwrap_or_else(|| String::from("keyward"))
 }
 
-/// A panic's own words may hold what a request brought; the log gets them where they are caught,
-/// and stderr gets the place alone.
-fn tell_where_it_panicked() {
-    std::panic::set_hook(Box::new(|panic| {
+/// A panic's own words may hold what a request brought; they are logged where they are caught, with keys
+/// hidden, and here its place alone. Through the log, so that nobody who serves waits for who reads stderr;
+/// the main thread serves nobody, and the log may not outlive it.
+fn tell_where_it_panics(log: Log, clock: Clock) {
+    std::panic::set_hook(Box::new(move |panic| {
         if let Some(place) = panic.location() {
-            output::note(&format!("error: a panic at {}:{}", place.file(), place.line()));
+            let text = format!("a panic at {}:{}", place.file(), place.line());
+            if std::thread::current().name() == Some("main") {
+                output::note(&format!("error: {text}"));
+            } else {
+                log.say(clock.wall(), Level::Error, &text);
+            }
         }
     }));
 }

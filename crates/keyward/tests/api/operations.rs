@@ -141,7 +141,7 @@ async fn a_folder_that_another_server_holds_is_refused() {
         data_dir: server.data_dir().to_owned(),
         ..Settings::default()
     };
-    let (log, _) =
+    let (log, _log_writer) =
         keyward::observe::log::Log::start(settings.log_format, Box::new(std::io::sink()));
     let start = keyward::server::Start {
         settings,

@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
 use crate::metrics::Scrape;
-use crate::program::{Served, Shell};
+use crate::program::{Served, Shell, call};
 
 /// Where a server says that its metrics are; asked for once.
 fn metrics_of(served: &mut Served) -> String {
@@ -55,6 +55,31 @@ fn it_says_where_it_listens_and_what_comes_next_and_stops_on_a_signal() {
     let status = served.child.wait().expect("it was started");
     assert_eq!(status.code(), Some(0));
     assert!(TcpStream::connect(&served.address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_neither_answers_nor_the_end() {
+    let shell = Shell::new();
+    let listeners = ["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+    let limit = ["--rate-limit-unauthenticated", "1000000"];
+    let mut served = Served::of(shell.command(&[&listeners[..], &limit].concat()));
+    let metrics = metrics_of(&mut served);
+    // From here on the log is not read: the pipe fills up, and lines wait in memory.
+    let waiting = || {
+        let answer = call(&metrics, "GET /metrics HTTP/1.1", "");
+        Scrape::parse(&answer).of("keyward_log_waiting_bytes")
+    };
+    let mut n_answers = 0;
+    while waiting() < 100_000.0 {
+        for _ in 0..100 {
+            assert!(served.call("GET /v3/me HTTP/1.1", "").starts_with("HTTP/1.1 401"));
+        }
+        n_answers += 100;
+        assert!(n_answers < 100_000, "the pipe takes everything");
+    }
+    served.signal(Signal::TERM);
+    let status = served.child.wait().expect("it was started");
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

@@ -194,8 +194,9 @@ impl BareServer {
         let running = self.running.take().expect("it runs");
         running.stop().await.expect("no part of it had panicked");
         let log_writer = self.log_writer.take().expect("it runs");
-        // Everything is logged when this returns.
-        tokio::task::spawn_blocking(|| log_writer.join()).await.expect("no panic");
+        // Everything is logged when this returns: it goes to memory, which takes it.
+        let finish = || log_writer.finish(std::time::Duration::from_secs(600));
+        assert!(tokio::task::spawn_blocking(finish).await.expect("no panic"));
     }
 
     pub(crate) fn get(&self, path: &str) -> Call<'_> {

@@ -12,7 +12,7 @@ use keyward::app::accounts::{self, NewAccount};
 use keyward::app::keys::{self, NewKey};
 use keyward::app::{Actor, Chance, Clock};
 use keyward::config::{self, Flags};
-use keyward::observe::log::Log;
+use keyward::observe::log::{Log, LogWriter};
 use keyward::server::{Running, Start};
 use keyward_core::account::{AccountKind, Environment};
 use keyward_core::permission::{Permission, PermissionSet};
@@ -23,6 +23,7 @@ struct Server {
     key: String,
     account: String,
     // Held, or everything would end.
+    _log_writer: LogWriter,
     _runtime: tokio::runtime::Runtime,
     _running: Running,
     _folder: tempfile::TempDir,
@@ -48,7 +49,7 @@ static SERVER: LazyLock<Server> = LazyLock::new(|| {
         .enable_all()
         .build()
         .expect("a runtime starts");
-    let (log, _) = Log::start(settings.log_format, Box::new(std::io::sink()));
+    let (log, log_writer) = Log::start(settings.log_format, Box::new(std::io::sink()));
     let (running, key, account) = runtime.block_on(async {
         let start = Start { settings, clock: Clock::system(), chance: Chance::System, log };
         let running = Running::start(start).await.expect("the server starts");
@@ -78,6 +79,7 @@ static SERVER: LazyLock<Server> = LazyLock::new(|| {
         address: running.address,
         key,
         account,
+        _log_writer: log_writer,
         _runtime: runtime,
         _running: running,
         _folder: folder,

@@ -2,26 +2,26 @@
 //!
 //! A line is put into a buffer, and a thread that looks there every few milliseconds writes what it
 //! finds: nobody waits for the disk or the terminal, and nobody has to wake the thread for each line,
-//! which would cost more than the request. No key, no query, no body ever gets here: a line is made
-//! of the fields below and nothing else.
+//! which would cost more than the request. No key, no query, no body ever gets here.
 //!
 //! Bound: 4 MiB wait at most; a line that does not fit is dropped and the drops are told.
 //! Locks: one mutex around the buffer, held to copy a line into it or to take it away.
 
+mod line;
+
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::Write;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
 use std::time::Duration;
 
-use keyward_core::id::{AccountId, KeyId};
 use keyward_core::time::UnixMillis;
-use keyward_tower::TraceId;
-use keyward_tower::envelope::timestamp_of_now as timestamp;
 
 use crate::config::LogFormat;
+
+pub use line::RequestLine;
+use line::{close, json_line, one_line, put, readable_line};
 
 const WAITING_BYTES: usize = 4 << 20;
 /// How long a line may wait,
@@ -48,27 +48,6 @@ impl Level {
     }
 }
 
-/// One answered request.
-pub struct RequestLine<'a> {
-    pub at: UnixMillis,
-    pub request_id: &'a str,
-    pub trace: Option<TraceId>,
-    pub method: &'a str,
-    /// The pattern, `/v3/contacts/{id}`: never the path or the query that was sent.
-    pub route: &'a str,
-    pub status: u16,
-    pub reason: Option<&'a str>,
-    pub code: Option<&'a str>,
-    pub key: Option<KeyId>,
-    pub account: Option<AccountId>,
-    pub environment: Option<&'a str>,
-    pub client: Option<IpAddr>,
-    pub micros: u64,
-    /// The request came from a web page, where its key can be read by anybody.
-    pub is_from_browser: bool,
-    pub cause: Option<String>,
-}
-
 /// Takes lines from anywhere.
 #[derive(Clone)]
 pub struct Log {
@@ -76,10 +55,18 @@ pub struct Log {
     format: LogFormat,
 }
 
-/// What all clones of a log have; when the last one goes, the writer writes the rest and ends.
+#[derive(Default)]
 struct Shared {
-    waiting: Arc<Mutex<Waiting>>,
-    writer: Thread,
+    waiting: Mutex<Waiting>,
+    /// Told when the writer has ended.
+    ended: Condvar,
+}
+
+impl Shared {
+    /// Nothing that can panic happens while the lock is held, so a poisoned one is good.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Default)]
@@ -89,6 +76,7 @@ struct Waiting {
     n_dropped: u64,
     all_dropped: u64,
     is_closed: bool,
+    has_ended: bool,
 }
 
 /// The log at one moment.
@@ -99,26 +87,32 @@ pub struct LogFigures {
     pub dropped: u64,
 }
 
-/// Nothing that can panic happens while the lock is held, so a poisoned one is good.
-fn locked(waiting: &Mutex<Waiting>) -> std::sync::MutexGuard<'_, Waiting> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+/// The thread that writes. It ends when this is dropped, with what waits until then.
+pub struct LogWriter {
+    shared: Arc<Shared>,
+    thread: Thread,
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        locked(&self.waiting).is_closed = true;
-        self.writer.unpark();
+impl LogWriter {
+    /// Writes all that was said until now, and nothing that is said from now on. Whoever reads the log may
+    /// have stopped doing so: waits that long for it, and gives false if something is left then.
+    #[must_use]
+    pub fn finish(self, patience: Duration) -> bool {
+        self.close();
+        let waiting = self.shared.lock();
+        let ended = self.shared.ended.wait_timeout_while(waiting, patience, |w| !w.has_ended);
+        ended.unwrap_or_else(PoisonError::into_inner).0.has_ended
+    }
+
+    fn close(&self) {
+        self.shared.lock().is_closed = true;
+        self.thread.unpark();
     }
 }
 
-/// The thread that writes. Dropping every [`Log`] and joining this writes all that waits.
-pub struct LogWriter(JoinHandle<()>);
-
-impl LogWriter {
-    /// Waits until everything is written. Every [`Log`] must be gone.
-    pub fn join(self) {
-        // A writer that panicked has nothing left to say.
-        let _ = self.0.join();
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -126,14 +120,14 @@ impl Log {
     /// Starts the thread that writes to `out`.
     #[must_use]
     pub fn start(format: LogFormat, out: Box<dyn Write + Send>) -> (Self, LogWriter) {
-        let waiting = Arc::new(Mutex::new(Waiting::default()));
-        let handed_over = Arc::clone(&waiting);
-        let writer = std::thread::Builder::new()
+        let shared = Arc::new(Shared::default());
+        let handed_over = Arc::clone(&shared);
+        let handle = std::thread::Builder::new()
             .name(String::from("log"))
             .spawn(move || write_lines(&handed_over, out))
             .expect("the system can start one more thread");
-        let shared = Arc::new(Shared { waiting, writer: writer.thread().clone() });
-        (Self { shared, format }, LogWriter(writer))
+        let writer = LogWriter { shared: Arc::clone(&shared), thread: handle.thread().clone() };
+        (Self { shared, format }, writer)
     }
 
     /// Writes a request's line, if requests are logged.
@@ -179,7 +173,7 @@ impl Log {
     }
 
     fn send(&self, line: &str) {
-        let mut waiting = locked(&self.shared.waiting);
+        let mut waiting = self.shared.lock();
         if waiting.lines.len() + line.len() <= WAITING_BYTES {
             waiting.lines.extend_from_slice(line.as_bytes());
         } else {
@@ -191,16 +185,16 @@ impl Log {
     /// What waits, and what was dropped.
     #[must_use]
     pub fn figures(&self) -> LogFigures {
-        let waiting = locked(&self.shared.waiting);
+        let waiting = self.shared.lock();
         LogFigures { waiting_bytes: waiting.lines.len(), dropped: waiting.all_dropped }
     }
 }
 
-fn write_lines(waiting: &Mutex<Waiting>, mut out: Box<dyn Write + Send>) {
+fn write_lines(shared: &Shared, mut out: Box<dyn Write + Send>) {
     let mut batch = Vec::new();
     loop {
         let (n_dropped, is_closed) = {
-            let mut waiting = locked(waiting);
+            let mut waiting = shared.lock();
             std::mem::swap(&mut waiting.lines, &mut batch);
             (std::mem::take(&mut waiting.n_dropped), waiting.is_closed)
         };
@@ -214,140 +208,12 @@ fn write_lines(waiting: &Mutex<Waiting>, mut out: Box<dyn Write + Send>) {
             batch.clear();
         }
         if is_closed {
+            shared.lock().has_ended = true;
+            shared.ended.notify_all();
             return;
         }
         std::thread::park_timeout(if is_load { WRITE_EVERY_UNDER_LOAD } else { WRITE_EVERY });
     }
-}
-
-fn json_line(text: &mut String, line: &RequestLine<'_>) {
-    text.push_str("{\"timestamp\":\"");
-    text.push_str(plain(&timestamp(line.at)));
-    text.push_str("\",\"level\":\"info\",");
-    put(text, "request_id", line.request_id);
-    if let Some(trace) = line.trace {
-        put(text, "trace_id", plain(&trace.to_text()));
-    }
-    put(text, "method", line.method);
-    put(text, "route", line.route);
-    put_number(text, "status", u64::from(line.status));
-    if let Some(code) = line.code {
-        put(text, "code", code);
-    }
-    if let Some(reason) = line.reason {
-        put(text, "reason", reason);
-    }
-    if let Some(key) = line.key {
-        put(text, "key_id", plain(&key.to_text()));
-    }
-    if let Some(account) = line.account {
-        put(text, "account_id", plain(&account.to_text()));
-    }
-    if let Some(environment) = line.environment {
-        put(text, "environment", environment);
-    }
-    if let Some(client) = line.client {
-        let _ = write!(text, "\"client\":\"{client}\",");
-    }
-    put_number(text, "micros", line.micros);
-    if line.is_from_browser {
-        text.push_str("\"from_browser\":true,");
-    }
-    if let Some(cause) = &line.cause {
-        put(text, "cause", cause);
-    }
-    close(text);
-}
-
-fn readable_line(text: &mut String, line: &RequestLine<'_>) {
-    text.push_str(plain(&timestamp(line.at)));
-    put_word(text, "", line.request_id);
-    put_word(text, "", itoa::Buffer::new().format(line.status));
-    put_word(text, "", line.method);
-    put_word(text, "", line.route);
-    if let Some(code) = line.code {
-        put_word(text, "", code);
-    }
-    if let Some(reason) = line.reason {
-        put_word(text, "", reason);
-    }
-    if let Some(trace) = line.trace {
-        put_word(text, "trace=", plain(&trace.to_text()));
-    }
-    if let Some(key) = line.key {
-        put_word(text, "key=", plain(&key.to_text()));
-    }
-    if let Some(account) = line.account {
-        put_word(text, "account=", plain(&account.to_text()));
-    }
-    if let Some(environment) = line.environment {
-        put_word(text, "", environment);
-    }
-    if let Some(client) = line.client {
-        let _ = write!(text, " client={client}");
-    }
-    put_word(text, "", itoa::Buffer::new().format(line.micros));
-    text.push_str("us");
-    if line.is_from_browser {
-        text.push_str(" from_browser");
-    }
-    if let Some(cause) = &line.cause {
-        let _ = write!(text, " cause={:?}", one_line(cause));
-    }
-    text.push('\n');
-}
-
-/// What was written as ASCII.
-fn plain(text: &[u8]) -> &str {
-    str::from_utf8(text).unwrap_or_default()
-}
-
-fn put_word(text: &mut String, name: &str, word: &str) {
-    text.push(' ');
-    text.push_str(name);
-    text.push_str(word);
-}
-
-fn put(text: &mut String, name: &str, value: &str) {
-    text.push('"');
-    text.push_str(name);
-    text.push_str("\":\"");
-    if value.bytes().all(|byte| (b' '..0x7f).contains(&byte) && !matches!(byte, b'"' | b'\\')) {
-        text.push_str(value);
-    } else {
-        put_escaped(text, value);
-    }
-    text.push_str("\",");
-}
-
-/// JSON lets stand what a terminal takes for a command all the same (U+007F to U+009F).
-#[cold]
-fn put_escaped(text: &mut String, value: &str) {
-    for c in keyward_tower::envelope::json_text(value).chars() {
-        if c.is_control() {
-            let _ = write!(text, "\\u{:04x}", u32::from(c));
-        } else {
-            text.push(c);
-        }
-    }
-}
-
-fn put_number(text: &mut String, name: &str, value: u64) {
-    text.push('"');
-    text.push_str(name);
-    text.push_str("\":");
-    text.push_str(itoa::Buffer::new().format(value));
-    text.push(',');
-}
-
-fn close(text: &mut String) {
-    text.pop();
-    text.push_str("}\n");
-}
-
-/// Nothing that a stranger sends may begin a line of its own.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// For the fuzz targets alone.
@@ -368,14 +234,21 @@ pub mod fuzzing {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::net::IpAddr;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use keyward_core::id::KeyId;
+    use keyward_tower::TraceId;
 
     use super::*;
 
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
+    /// More than any machine needs.
+    const PATIENCE: Duration = Duration::from_secs(600);
 
-    impl Write for Shared {
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().expect("nobody panics with it").extend_from_slice(bytes);
             Ok(bytes.len())
@@ -387,7 +260,7 @@ mod tests {
     }
 
     fn logged(format: LogFormat) -> String {
-        let shared = Shared::default();
+        let shared = Written::default();
         let (log, writer) = Log::start(format, Box::new(shared.clone()));
         log.request(&RequestLine {
             at: UnixMillis(1_704_067_200_000),
@@ -407,8 +280,7 @@ mod tests {
             cause: Some(String::from("disk\n\"full\"")),
         });
         log.say(UnixMillis(0), Level::Warn, "two\nlines");
-        drop(log);
-        writer.join();
+        assert!(writer.finish(PATIENCE));
         let bytes = shared.0.lock().expect("nobody panics with it").clone();
         String::from_utf8(bytes).expect("it is text")
     }
@@ -433,17 +305,6 @@ mod tests {
     }
 
     #[test]
-    fn no_character_that_moves_a_cursor_is_in_a_line_of_json() {
-        let sly = "a\u{1b}[2J\u{7f}\u{9b}31m\u{85}é";
-        let mut text = String::new();
-        put(&mut text, "cause", sly);
-        assert_eq!(text, "\"cause\":\"a\\u001b[2J\\u007f\\u009b31m\\u0085é\",");
-        let json = format!("{{{}}}", text.trim_end_matches(','));
-        let value: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
-        assert_eq!(value["cause"], sly);
-    }
-
-    #[test]
     fn a_readable_line_is_one_line() {
         let text = logged(LogFormat::Readable);
         assert_eq!(
@@ -460,7 +321,7 @@ mod tests {
     }
 
     /// A disk or terminal that takes nothing until it is told to.
-    struct Stuck(std::sync::mpsc::Receiver<()>, Shared);
+    struct Stuck(Receiver<()>, Written);
 
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -476,8 +337,8 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_and_what_is_dropped_is_counted_and_told() {
-        let (free, stuck) = std::sync::mpsc::channel();
-        let shared = Shared::default();
+        let (free, stuck) = channel();
+        let shared = Written::default();
         let (log, writer) = Log::start(LogFormat::Readable, Box::new(Stuck(stuck, shared.clone())));
         let line = "x".repeat(100 * 1024);
         // The writer may have taken as much once.
@@ -486,8 +347,8 @@ mod tests {
         }
         let LogFigures { waiting_bytes, dropped } = log.figures();
         assert!(waiting_bytes <= WAITING_BYTES && dropped >= 20, "{waiting_bytes} {dropped}");
-        drop((free, log));
-        writer.join();
+        drop(free);
+        assert!(writer.finish(PATIENCE));
         let bytes = shared.0.lock().expect("nobody panics with it").clone();
         let text = String::from_utf8(bytes).expect("it is text");
         let told: u64 = text
@@ -496,5 +357,14 @@ mod tests {
             .map(|n| n.parse::<u64>().expect(n))
             .sum();
         assert_eq!((told, text.matches(" info ").count()), (dropped, 100 - dropped as usize));
+    }
+
+    #[test]
+    fn the_end_waits_for_no_reader_that_never_comes() {
+        let (_held, stuck) = channel();
+        let out = Box::new(Stuck(stuck, Written::default()));
+        let (log, writer) = Log::start(LogFormat::Readable, out);
+        log.say(UnixMillis(0), Level::Info, "unheard");
+        assert!(!writer.finish(Duration::ZERO));
     }
 }
