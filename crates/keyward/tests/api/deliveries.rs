@@ -135,7 +135,7 @@ async fn an_event_arrives_signed_and_whole_and_is_written_down() {
     let reply = scene.call("POST", "/v3/contacts", body).await;
     let id = reply.json()["data"]["id"].clone();
     let received = scene.receiver.next().await;
-    assert_eq!(received.line, "POST /hook HTTP/1.1");
+    assert_eq!(received.line, format!("POST {} HTTP/1.1", scene.receiver.path));
     check_signed(&received, &hook.secret);
     let header = |name: &str| received.header(name).expect(name).to_owned();
     assert_eq!(header("x-webhook-id"), hook.id);
@@ -569,7 +569,7 @@ async fn a_certificate_must_be_good_and_one_can_be_trusted_by_a_setting() {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let mut scene = Scene::new().await;
     scene.receiver = Receiver::start_with(Some(acceptor)).await;
-    let url = format!("https://{}/hook", scene.receiver.address);
+    let url = scene.receiver.url();
     let hook = hook(&scene.server, &scene.key, &url, json!({})).await;
     scene.contact("+14155550123").await;
     let event = scene.events(&hook).await[0].clone();

@@ -7,7 +7,7 @@ use crate::receiver::{Behave, Receiver};
 use crate::support::TestServer;
 
 async fn start(receiver: &Receiver) -> TestServer {
-    let collector = format!("http://{}/v1/traces", receiver.address);
+    let collector = receiver.url();
     TestServer::start_with(|settings| {
         with_metrics(settings);
         settings.otlp_endpoint = Some(collector.parse().expect("it is an address"));
@@ -42,7 +42,7 @@ async fn an_answered_request_is_a_span_of_its_callers_trace() {
     while found.len() < 2 {
         server.running().export_traces().await.expect("the collector takes them");
         let received = receiver.next().await;
-        assert_eq!(received.line, "POST /v1/traces HTTP/1.1");
+        assert_eq!(received.line, format!("POST {} HTTP/1.1", receiver.path));
         assert_eq!(received.header("content-type"), Some("application/json"));
         for secret in [&key.clear, &key.id.to_string(), "secret-", "127.0.0.1"] {
             assert!(!received.body.contains(secret), "{secret} is in {}", received.body);

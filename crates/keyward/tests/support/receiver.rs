@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -50,6 +51,9 @@ impl Received {
 /// It ends with the test.
 pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
+    /// No other receiver has it: what is sent to one that listened on this port before is not taken for ours.
+    pub(crate) path: String,
+    scheme: &'static str,
     received: UnboundedReceiver<Received>,
     script: Arc<Mutex<VecDeque<Behave>>>,
     serving: JoinHandle<()>,
@@ -69,6 +73,11 @@ impl Receiver {
     pub(crate) async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = format!("/hook-{}-{number}", std::process::id());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let line: Arc<str> = format!("POST {path} ").into();
         let (sender, received) = unbounded_channel();
         let script: Arc<Mutex<VecDeque<Behave>>> = Arc::default();
         let told = Arc::clone(&script);
@@ -76,24 +85,25 @@ impl Receiver {
             loop {
                 let (stream, _) = listener.accept().await.expect("it listens");
                 let (sender, told, tls) = (sender.clone(), Arc::clone(&told), tls.clone());
+                let line = Arc::clone(&line);
                 tokio::spawn(async move {
                     match tls {
                         // Who does not trust the certificate never gets to ask.
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
-                                answer(stream, &sender, &told).await;
+                                answer(stream, &line, &sender, &told).await;
                             }
                         }
-                        None => answer(stream, &sender, &told).await,
+                        None => answer(stream, &line, &sender, &told).await,
                     }
                 });
             }
         });
-        Self { address, received, script, serving }
+        Self { address, path, scheme, received, script, serving }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/hook", self.address)
+        format!("{}://{}{}", self.scheme, self.address, self.path)
     }
 
     /// Answers the next deliveries so; after them, with 200.
@@ -114,10 +124,14 @@ impl Receiver {
 
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
+    line: &str,
     sender: &UnboundedSender<Received>,
     script: &Mutex<VecDeque<Behave>>,
 ) {
     let Some(received) = read(&mut stream).await else { return };
+    if !received.line.starts_with(line) {
+        return;
+    }
     let behave = script.lock().expect("nobody panics").pop_front();
     let _ = sender.send(received);
     let head = |status: u16, more: &str| format!("HTTP/1.1 {status} X\r\n{more}\r\n");
