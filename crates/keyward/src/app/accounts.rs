@@ -87,7 +87,7 @@ pub async fn set_up(
     let name = check_name("account", &setup.account, LONGEST_NAME)?;
     let owner_name = check_name("owner_name", &setup.owner_name, LONGEST_NAME)?;
     let email = check_email("owner_email", &setup.owner_email)?;
-    let password_hash = app.passwords.hash("password", setup.password).await?;
+    let password_hash = app.passwords.hash("password", setup.password, None).await?;
     let digest = token.map(digest_of);
     let at = app.clock.wall();
     let account = Account {

@@ -3,7 +3,9 @@
 //! Bound: two checks at once, 19 MiB each; whoever comes meanwhile waits. So a flood of sign-ins takes
 //! neither all memory nor all processors from the requests that carry keys.
 
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
+use argon2::password_hash::phc::{PasswordHash, Salt};
+use argon2::password_hash::{CustomizedPasswordHasher as _, PasswordHasher as _};
+use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -31,11 +33,19 @@ const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$a2V5d2FyZC1ub2JvZHkwMQ$\
                       mIo3Q1m0YpJ0p0mZyV6yqkq1lq3m3l8dM1q6u5Yx0gY";
 
 impl Passwords {
+    /// The hash of a new password, for a member with this one beside: it has the same salt, so that checking
+    /// a password for both is the work of one.
+    ///
     /// # Errors
     /// If the password is too short or too long.
-    pub async fn hash(&self, field: &str, password: Zeroizing<String>) -> Result<String, AppError> {
+    pub async fn hash(
+        &self,
+        field: &str,
+        password: Zeroizing<String>,
+        beside: Option<String>,
+    ) -> Result<String, AppError> {
         check(field, &password)?;
-        self.elsewhere(move || hash(&password)).await?
+        self.elsewhere(move || hash(&password, beside.as_deref())).await?
     }
 
     /// True if the password is the one of the hash; false, after the same time, if there is none.
@@ -44,17 +54,18 @@ impl Passwords {
         password: Zeroizing<String>,
         hash: Option<String>,
     ) -> Result<bool, AppError> {
-        self.elsewhere(move || {
-            let is_somebody = hash.is_some();
-            let hash = hash.as_deref().unwrap_or(NOBODY);
-            let Ok(parsed) = PasswordHash::new(hash) else {
-                return Err(AppError::internal("a stored password hash cannot be read"));
-            };
-            let is_right = password.len() <= LONGEST_BYTES
-                && argon2::Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok();
-            Ok(is_right && is_somebody)
-        })
-        .await?
+        let stored = hash.into_iter().collect();
+        Ok(self.which_is_right(password, stored).await?.is_some())
+    }
+
+    /// The first of the hashes whose password it is. For those that share a salt it takes the time of one,
+    /// and so it does where there is none.
+    pub(crate) async fn which_is_right(
+        &self,
+        password: Zeroizing<String>,
+        stored: Vec<String>,
+    ) -> Result<Option<usize>, AppError> {
+        self.elsewhere(move || Ok(find(&password, &stored)?.0)).await?
     }
 
     async fn elsewhere<T: Send + 'static>(
@@ -83,15 +94,65 @@ fn check(field: &str, password: &str) -> Result<(), AppError> {
     Ok(())
 }
 
+fn parsed(hash: &str) -> Result<PasswordHash, AppError> {
+    PasswordHash::new(hash).map_err(|_| AppError::internal("a stored password hash cannot be read"))
+}
+
+/// True if hashing a password for one is hashing it for the other.
+pub(crate) fn is_one_work(a: &str, b: &str) -> bool {
+    matches!((parsed(a), parsed(b)), (Ok(a), Ok(b)) if is_alike(&a, &b))
+}
+
+fn is_alike(a: &PasswordHash, b: &PasswordHash) -> bool {
+    let how = |hash: &PasswordHash| (hash.algorithm, hash.version, hash.params.clone(), hash.salt);
+    how(a) == how(b)
+}
+
+/// The place of the first hash whose password it is, and how often it was hashed to find it.
+fn find(password: &str, stored: &[String]) -> Result<(Option<usize>, usize), AppError> {
+    let mut hashes = stored.iter().map(|hash| parsed(hash)).collect::<Result<Vec<_>, _>>()?;
+    let is_nobody = hashes.is_empty();
+    if is_nobody {
+        hashes.push(parsed(NOBODY)?);
+    }
+    let mut made: Vec<PasswordHash> = vec![];
+    for (place, hash) in hashes.iter().enumerate() {
+        if !made.iter().any(|made| is_alike(made, hash)) {
+            made.push(again(password, hash)?);
+        }
+        let is_right = made.iter().any(|made| is_alike(made, hash) && made.hash == hash.hash);
+        if is_right && !is_nobody && password.len() <= LONGEST_BYTES {
+            return Ok((Some(place), made.len()));
+        }
+    }
+    Ok((None, made.len()))
+}
+
+/// Hashes a password the way that a hash was made.
+fn again(password: &str, like: &PasswordHash) -> Result<PasswordHash, AppError> {
+    let salt = like.salt.as_ref().map_or(&[][..], AsRef::as_ref);
+    let (algorithm, version) = (Some(like.algorithm.as_str()), like.version);
+    Params::try_from(like)
+        .map_err(|error| error.to_string())
+        .and_then(|params| {
+            Argon2::default()
+                .hash_password_customized(password.as_bytes(), salt, algorithm, version, params)
+                .map_err(|error| error.to_string())
+        })
+        .map_err(AppError::internal)
+}
+
 /// Argon2id with 19 MiB and two passes, as OWASP advises.
-fn hash(password: &Zeroizing<String>) -> Result<String, AppError> {
-    let params = argon2::Params::new(19 * 1024, 2, 1, None).map_err(|e| e.to_string());
-    let params = params.map_err(AppError::internal)?;
-    let argon = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
-    let hash = argon
-        .hash_password_with_salt(password.as_bytes(), &chance::salt())
-        .map_err(|error| AppError::internal(error.to_string()))?;
-    Ok(hash.to_string())
+fn hash(password: &Zeroizing<String>, beside: Option<&str>) -> Result<String, AppError> {
+    let params = Params::new(19 * 1024, 2, 1, None).map_err(|e| e.to_string());
+    let argon =
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(AppError::internal)?);
+    let salt = beside.map(parsed).transpose()?.and_then(|hash| hash.salt);
+    let new = chance::salt();
+    argon
+        .hash_password_with_salt(password.as_bytes(), salt.as_ref().map_or(&new[..], Salt::as_ref))
+        .map(|hash| hash.to_string())
+        .map_err(|error| AppError::internal(error.to_string()))
 }
 
 #[cfg(test)]
@@ -105,7 +166,8 @@ mod tests {
     #[tokio::test]
     async fn a_password_is_right_or_it_is_not() {
         let passwords = Passwords::default();
-        let hash = passwords.hash("password", text("correct horse battery")).await.expect("long");
+        let hash = passwords.hash("password", text("correct horse battery"), None);
+        let hash = hash.await.expect("long");
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         let check = async |password: &str, hash: Option<String>| {
             passwords.is_right(text(password), hash).await.expect("it can be checked")
@@ -115,6 +177,26 @@ mod tests {
         assert!(!check("", Some(hash)).await);
         assert!(!check("correct horse battery", None).await, "nobody's");
         assert!(passwords.is_right(text("x"), Some(String::from("plain"))).await.is_err());
+    }
+
+    #[test]
+    fn as_much_is_hashed_for_whoever_shares_a_salt_and_for_nobody_as_for_one() {
+        let first = hash(&text("of the first"), None).expect("it can be hashed");
+        let beside = hash(&text("of the second"), Some(&first)).expect("it can be hashed");
+        let apart = hash(&text("of the third"), None).expect("it can be hashed");
+        assert!(is_one_work(&first, &beside) && !is_one_work(&first, &apart));
+        let check = |password: &str, stored: &[&String], expected: (Option<usize>, usize)| {
+            let stored: Vec<String> = stored.iter().copied().cloned().collect();
+            assert_eq!(find(password, &stored).expect("they can be read"), expected, "{password}");
+        };
+        check("of nobody at all", &[], (None, 1));
+        check("of nobody at all", &[&first], (None, 1));
+        check("of nobody at all", &[&first, &beside], (None, 1));
+        check("of nobody at all", &[&first, &apart, &beside], (None, 2));
+        check("of the first", &[&first, &beside], (Some(0), 1));
+        check("of the second", &[&first, &beside], (Some(1), 1));
+        check("of the second", &[&first, &apart, &beside], (Some(2), 2));
+        check("of the third", &[&first, &beside], (None, 1));
     }
 
     #[test]

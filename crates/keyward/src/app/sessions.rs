@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::actor::Person;
 use super::audit::{Trail, user_target};
+use super::passwords::is_one_work;
 use super::tokens::{Token, digest_of};
 use super::{Actor, App, AppError, Resource, factors};
 
@@ -122,26 +123,46 @@ pub async fn sign_in(
         .throttle
         .begin(email, visitor.address, is_known, now.ticks)
         .map_err(AppError::TooManyAttempts)?;
-    let may_sign_in =
-        |user: &User| user.status == UserStatus::Active && user.password_hash.is_some();
-    let mut found = None;
-    let mut n_tried = 0;
-    for user in members.into_iter().filter(may_sign_in) {
-        n_tried += 1;
-        let hash = user.password_hash.clone();
-        if app.passwords.is_right(Zeroizing::clone(&password), hash).await? {
-            found = Some(user);
-            break;
+    let may_sign_in = members.into_iter().filter(|user| user.status == UserStatus::Active);
+    let (mut hashes, mut users) = (vec![], vec![]);
+    for mut user in may_sign_in {
+        if let Some(hash) = user.password_hash.take() {
+            hashes.push(hash);
+            users.push(user);
         }
     }
-    if n_tried == 0 {
-        app.passwords.is_right(password, None).await?;
+    let found = app.passwords.which_is_right(Zeroizing::clone(&password), hashes.clone()).await?;
+    let Some(place) = found else { return Err(AppError::WrongCredentials) };
+    let user = users.swap_remove(place);
+    if !is_one_work(&hashes[0], &hashes[place]) {
+        share_salt(app, user.id, password, [&hashes[0], &hashes[place]]).await?;
     }
-    let Some(user) = found else { return Err(AppError::WrongCredentials) };
     app.throttle.succeeded(&attempt);
     let needs_code = user.totp.is_some();
     let token = begin(app, user.id, visitor, needs_code).await?;
     Ok(SignedIn { token, needs_code })
+}
+
+/// Hashes the password of somebody who has just given it as it is hashed for the first member with the same
+/// address: time must not tell of how many accounts somebody is a member.
+async fn share_salt(
+    app: &App,
+    id: UserId,
+    password: Zeroizing<String>,
+    [first, old]: [&String; 2],
+) -> Result<(), AppError> {
+    let new = app.passwords.hash("password", password, Some(first.clone())).await?;
+    let old = old.clone();
+    app.store
+        .write(move |tx| {
+            let user = users::find(tx, id)?;
+            if let Some(mut user) = user.filter(|user| user.password_hash.as_ref() == Some(&old)) {
+                user.password_hash = Some(new);
+                users::put(tx, &user)?;
+            }
+            Ok(())
+        })
+        .await
 }
 
 /// Begins a session for somebody who has just proved who it is.

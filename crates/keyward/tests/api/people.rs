@@ -3,12 +3,14 @@
 use keyward::app::actor::Person;
 use keyward::app::keys::{self, NewKey};
 use keyward::app::{Actor, AppError, alerts, people};
-use keyward_core::account::Environment;
+use keyward_core::account::{AccountKind, Environment};
 use keyward_core::permission::PermissionSet;
 use keyward_core::role::Role;
 use keyward_store::alerts::{AlertKind, Rule};
+use keyward_store::users;
+use zeroize::Zeroizing;
 
-use crate::dashboard::{Browser, PASSWORD, member};
+use crate::dashboard::{Browser, PASSWORD, member, member_of};
 use crate::program::{Ended, Shell};
 use crate::support::TestServer;
 
@@ -144,4 +146,51 @@ async fn who_lost_the_role_or_the_key_in_the_meantime_changes_nothing() {
     let members = people::list(app, account).await.expect("the store answers");
     assert_eq!(members.len(), 3);
     assert_eq!(keys::find(app, key.id).await.expect("it is there").revoked, None);
+}
+
+/// The salts of the hashes that are kept for an address, in the order of their members.
+async fn salts(server: &TestServer, email: &str) -> Vec<String> {
+    let email = email.to_owned();
+    let found = server.app().store.read(move |tx| users::with_email(tx, &email)).await;
+    let hashes = found.expect("the store answers").into_iter().filter_map(|u| u.password_hash);
+    hashes.map(|hash| hash.split('$').nth(4).expect("a salt").to_owned()).collect()
+}
+
+/// Time must not tell of how many accounts somebody is a member: one hash answers for all of them.
+#[tokio::test]
+async fn a_member_of_several_accounts_has_one_salt_also_after_an_older_version() {
+    const EMAIL: &str = "grace@example.com";
+    const SECOND: &str = "of the second account";
+    let server = TestServer::start().await;
+    let other = server.new_account("Other", AccountKind::Organization).await;
+    member_of(&server, server.account.id, EMAIL, Role::Admin).await;
+    let id = member_of(&server, other.id, EMAIL, Role::Owner).await;
+    let of_both = salts(&server, EMAIL).await;
+    assert!(of_both.len() == 2 && of_both[0] == of_both[1], "{of_both:?}");
+    // As versions before left it: another password, and a salt of its own.
+    let old = server.app().passwords.hash("password", Zeroizing::new(SECOND.to_owned()), None);
+    let old = old.await.expect("it is long enough");
+    let put = server.app().store.write(move |tx| {
+        let mut user = users::find(tx, id)?.expect("it is there");
+        user.password_hash = Some(old);
+        users::put(tx, &user)
+    });
+    put.await.expect("the store takes it");
+    let of_both = salts(&server, EMAIL).await;
+    assert_ne!(of_both[0], of_both[1]);
+    for password in [SECOND, PASSWORD, SECOND] {
+        let mut browser = Browser::new(&server);
+        let fields = [("email", EMAIL), ("password", password)];
+        assert_eq!(browser.post("/login", &fields).await.status, 303);
+        let page = browser.get("/overview").await.body;
+        assert_eq!(
+            page.contains("Other"),
+            password == SECOND,
+            "of the account whose password it is"
+        );
+        let of_both = salts(&server, EMAIL).await;
+        assert_eq!(of_both[0], of_both[1]);
+    }
+    let wrong = [("email", EMAIL), ("password", "wrong wrong wrong")];
+    assert_eq!(Browser::new(&server).post("/login", &wrong).await.status, 403);
 }

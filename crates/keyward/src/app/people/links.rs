@@ -40,6 +40,19 @@ pub async fn find_by_link(
         .await
 }
 
+/// Hashes a new password of a member as those are hashed that have the same address in other accounts.
+async fn hash_for(
+    app: &App,
+    user: &User,
+    field: &str,
+    password: Zeroizing<String>,
+) -> Result<String, AppError> {
+    let (id, email) = (user.id, user.email.clone());
+    let others = app.store.read(move |tx| users::with_email(tx, &email)).await?;
+    let beside = others.into_iter().filter(|other| other.id != id).find_map(|o| o.password_hash);
+    app.passwords.hash(field, password, beside).await
+}
+
 /// Takes an invitation or a reset: sets the password and uses the link up. All sessions end.
 ///
 /// # Errors
@@ -51,8 +64,8 @@ pub async fn take_link(
     password: Zeroizing<String>,
     visitor: &Visitor,
 ) -> Result<User, AppError> {
-    find_by_link(app, kind, token).await?;
-    let hash = app.passwords.hash("password", password).await?;
+    let (user, _) = find_by_link(app, kind, token).await?;
+    let hash = hash_for(app, &user, "password", password).await?;
     let (digest, now, address) = (digest_of(token), app.clock.wall(), visitor.address);
     app.store
         .write(move |tx| {
@@ -139,7 +152,7 @@ pub async fn change_password(
     new: Zeroizing<String>,
 ) -> Result<(), AppError> {
     confirm(app, entered, current).await?;
-    let hash = app.passwords.hash("new_password", new).await?;
+    let hash = hash_for(app, &entered.user, "new_password", new).await?;
     let (actor, id, at) = (entered.actor(), entered.user.id, app.clock.wall());
     let digest = entered.session.digest;
     app.store
