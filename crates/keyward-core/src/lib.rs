@@ -24,6 +24,7 @@ pub mod secret;
 mod slab;
 mod table;
 pub mod time;
+pub mod turns;
 pub mod usage;
 pub mod verdict;
 pub mod verifier;

@@ -36,6 +36,8 @@ pub mod webhooks;
 use std::path::Path;
 use std::sync::Arc;
 
+use keyward_core::id::AccountId;
+
 pub use engine::health::Trouble;
 pub use engine::sqlite::{DATABASE, Options};
 pub use error::{Constraint, StoreError};
@@ -123,8 +125,35 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     {
+        self.read_as(None, f).await
+    }
+
+    /// [`read`](Self::read) for an account. Accounts have turns, and none has all readers: what takes long
+    /// makes no other account wait.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_for<T, E, F>(
+        &self,
+        account: impl Into<Option<AccountId>>,
+        f: F,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.read_as(account.into(), f).await
+    }
+
+    async fn read_as<T, E, F>(&self, owner: Option<AccountId>, f: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    {
         let (answer, job) = engine::read_job(f);
-        self.0.read(job)?;
+        self.0.read(owner, job)?;
         answer.await.unwrap_or_else(|_| Err(StoreError::stopped().into()))
     }
 
@@ -154,7 +183,7 @@ impl Store {
         F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     {
         let (answer, job) = engine::read_job(f);
-        self.0.read(job)?;
+        self.0.read(None, job)?;
         answer.blocking_recv().unwrap_or_else(|_| Err(StoreError::stopped().into()))
     }
 

@@ -1,6 +1,7 @@
 //! Work on its way to the engine's threads.
 
 pub(crate) mod health;
+mod line;
 mod readers;
 pub(crate) mod reading;
 pub(crate) mod sqlite;

@@ -5,10 +5,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::ReadJob;
+use super::line::Line;
 use super::reading::{Reading, connect_to_read};
 use super::sqlite::{Queued, end};
 use crate::error::StoreError;
@@ -42,19 +42,12 @@ impl Readers {
     }
 
     /// Reads with one of the connections until nobody can ask any more.
-    pub(super) fn run(
-        &self,
-        number: usize,
-        waiting: &Mutex<Receiver<Queued<ReadJob>>>,
-        jobs: &Jobs,
-        work: &Work,
-    ) {
+    pub(super) fn run(&self, number: usize, line: &Line, jobs: &Jobs, work: &Work) {
         let Some(connection) = self.connections.get(number) else { return };
-        loop {
-            let queued = locked(waiting).recv();
-            let Ok(Queued { job, asked }) = queued else { return };
+        while let Some((owner, Queued { job, asked })) = line.take() {
             jobs.leave();
             self.read(&mut locked(connection), job, work);
+            line.done(owner);
             jobs.answered(asked);
         }
     }

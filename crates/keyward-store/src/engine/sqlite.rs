@@ -4,13 +4,13 @@
 //! and only then answers them all. A job that fails is undone alone; a commit that fails undoes and
 //! fails them all. When a full disk has room again nothing has to be restarted (`writer`).
 //!
-//! Bound: 1,024 jobs wait for the writer and as many for the readers, further ones are refused as
-//! busy; a commit holds 256 jobs at most.
+//! Bound: 1,024 jobs wait for the writer and as many for the readers (`line`), further ones are refused
+//! as busy; a commit holds 256 jobs at most.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,20 +18,21 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::health::{Health, Trouble};
+use super::line::{Line, Owner};
 use super::readers::Readers;
 use super::reading::connect_to_read;
 use super::writer::{Writer, connect_to_write};
 use super::{ReadJob, WriteJob};
 use crate::error::StoreError;
 use crate::files::open_private;
-use crate::meter::{Asked, Jobs, Meter};
+use crate::meter::{Asked, Meter};
 use crate::migrate;
 use crate::tx::Work;
 
 /// The file in the data folder.
 pub const DATABASE: &str = "keyward.db";
 
-const WAITING_JOBS: usize = 1024;
+pub(super) const WAITING_JOBS: usize = 1024;
 const STATEMENTS_KEPT: usize = 256;
 /// How long to wait for another program that writes: an import of a million keys takes half as long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,6 +40,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bounds of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// Connections that read; one account has one fewer at most.
     pub readers: usize,
     /// The largest size of the database in pages of 4 KiB, if it is to have one.
     pub most_pages: Option<u32>,
@@ -50,13 +52,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { readers: 2, most_pages: None, stays: false, keeps_copy: true }
+        Self { readers: 3, most_pages: None, stays: false, keeps_copy: true }
     }
 }
 
 pub(crate) struct Engine {
     writer: Option<SyncSender<Queued<WriteJob>>>,
-    readers: Option<SyncSender<Queued<ReadJob>>>,
+    line: Arc<Line>,
     reading: Vec<JoinHandle<()>>,
     writing: Option<JoinHandle<()>>,
     health: Arc<Health>,
@@ -99,24 +101,15 @@ impl Engine {
         writer.begin(trouble);
         let (to_writer, waiting) = sync_channel(WAITING_JOBS);
         let writing = Some(spawn("store-writer", move || writer.run(&waiting))?);
-        let (to_readers, waiting) = sync_channel(WAITING_JOBS);
-        let waiting = Arc::new(Mutex::new(waiting));
+        let line = Arc::new(Line::new(readers.len()));
         let mut reading = Vec::with_capacity(readers.len());
         for number in 0..readers.len() {
-            let (readers, waiting) = (Arc::clone(&readers), Arc::clone(&waiting));
+            let (readers, line) = (Arc::clone(&readers), Arc::clone(&line));
             let (meter, work) = (Arc::clone(&meter), Arc::clone(&work));
-            let read = move || readers.run(number, &waiting, &meter.reads, &work);
+            let read = move || readers.run(number, &line, &meter.reads, &work);
             reading.push(spawn("store-reader", read)?);
         }
-        Ok(Self {
-            writer: Some(to_writer),
-            readers: Some(to_readers),
-            reading,
-            writing,
-            health,
-            meter,
-            work,
-        })
+        Ok(Self { writer: Some(to_writer), line, reading, writing, health, meter, work })
     }
 
     pub(crate) fn write(&self, job: WriteJob) -> Result<(), StoreError> {
@@ -126,11 +119,27 @@ impl Engine {
             self.meter.writes.refuse();
             return Err(StoreError::Slow);
         }
-        send(self.writer.as_ref(), job, &self.meter.writes)
+        let jobs = &self.meter.writes;
+        let queue = self.writer.as_ref().ok_or_else(StoreError::stopped)?;
+        // Why first: the thread that takes it may be faster than this one.
+        jobs.enter();
+        queue.try_send(Queued { job, asked: Asked::now() }).map_err(|error| {
+            jobs.refuse();
+            match error {
+                TrySendError::Full(_) => StoreError::Busy,
+                TrySendError::Disconnected(_) => StoreError::stopped(),
+            }
+        })
     }
 
-    pub(crate) fn read(&self, job: ReadJob) -> Result<(), StoreError> {
-        send(self.readers.as_ref(), job, &self.meter.reads)
+    pub(crate) fn read(&self, owner: Owner, job: ReadJob) -> Result<(), StoreError> {
+        let jobs = &self.meter.reads;
+        jobs.enter();
+        if self.line.put(owner, Queued { job, asked: Asked::now() }) {
+            return Ok(());
+        }
+        jobs.refuse();
+        Err(StoreError::Busy)
     }
 
     pub(crate) fn health(&self) -> &Health {
@@ -199,7 +208,7 @@ pub(super) fn turn_to_open_at_once(path: &Path) -> Result<File, StoreError> {
 impl Drop for Engine {
     /// Lets the threads finish what waits, the writer last: whoever closes last copies the log.
     fn drop(&mut self) {
-        self.readers = None;
+        self.line.close();
         for thread in self.reading.drain(..) {
             // A thread that panicked has nothing left to finish.
             let _ = thread.join();
@@ -209,19 +218,6 @@ impl Drop for Engine {
             let _ = thread.join();
         }
     }
-}
-
-fn send<J>(queue: Option<&SyncSender<Queued<J>>>, job: J, jobs: &Jobs) -> Result<(), StoreError> {
-    let queue = queue.ok_or_else(StoreError::stopped)?;
-    // Why first: the thread that takes it may be faster than this one.
-    jobs.enter();
-    queue.try_send(Queued { job, asked: Asked::now() }).map_err(|error| {
-        jobs.refuse();
-        match error {
-            TrySendError::Full(_) => StoreError::Busy,
-            TrySendError::Disconnected(_) => StoreError::stopped(),
-        }
-    })
 }
 
 fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {

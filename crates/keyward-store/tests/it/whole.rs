@@ -3,9 +3,12 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
+use keyward_core::id::AccountId;
 use keyward_store::contacts;
-use keyward_store::{Constraint, Options, Store, StoreError, accounts, changes, keys};
+use keyward_store::{Constraint, Options, Store, StoreError, Tx, accounts, changes, keys};
 use tokio::task::JoinSet;
 
 use crate::world::{World, account, contact, key};
@@ -97,6 +100,43 @@ async fn numbers_that_come_and_go_within_one_commit_leave_an_index_that_is_whole
     let check = "INSERT INTO contact_numbers (contact_numbers, rank) VALUES ('integrity-check', 1)";
     let checked = world.store.write(move |tx| tx.execute(check, &[]).map(|_| ())).await;
     assert_eq!(checked, Ok(()), "the index holds the numbers that are there and no other");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_of_one_account_that_take_long_make_no_other_account_wait() {
+    let world = tokio::task::spawn_blocking(World::with_account).await.expect("no panic");
+    let id = |number: u8| AccountId::from_bytes([number; 16]);
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    let begun = Arc::new(AtomicU32::new(0));
+    let mut reads = JoinSet::new();
+    for _ in 0..20 {
+        let (store, wait) = (world.store.clone(), Arc::clone(&wait));
+        let begun = Arc::clone(&begun);
+        reads.spawn(async move {
+            let held = move |_: &mut Tx<'_>| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                let told = wait.lock().map_err(|_| StoreError::Busy)?.recv();
+                told.map_err(|_| StoreError::Busy)
+            };
+            store.read_for(id(1), held).await
+        });
+    }
+    // All of them wait for the store or have a reader, and none is answered.
+    while begun.load(Ordering::SeqCst) < 2 || world.store.figures().reads.waiting != 18 {
+        tokio::task::yield_now().await;
+    }
+    for number in 2..10 {
+        let answered = world.store.read_for(id(number), move |_| Ok::<_, StoreError>(number)).await;
+        assert_eq!(answered, Ok(number));
+    }
+    let answered = world.store.read(|_| Ok::<_, StoreError>(0)).await;
+    assert_eq!(answered, Ok(0));
+    assert_eq!(world.store.figures().reads.waiting, 18, "two of three readers are what it has");
+    for _ in 0..20 {
+        go.send(()).expect("they wait");
+    }
+    assert!(reads.join_all().await.iter().all(Result::is_ok));
 }
 
 #[test]

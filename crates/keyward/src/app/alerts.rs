@@ -61,7 +61,7 @@ pub(super) fn rules_in(tx: &mut Tx<'_>, account: AccountId) -> Result<Vec<Rule>,
 /// # Errors
 /// If the store does not answer.
 pub async fn rules(app: &App, account: AccountId) -> Result<Vec<Rule>, AppError> {
-    app.store.read(move |tx| Ok(rules_in(tx, account)?)).await
+    app.store.read_for(account, move |tx| Ok(rules_in(tx, account)?)).await
 }
 
 /// Changes a rule.
@@ -157,7 +157,7 @@ pub async fn list(
     }
     let (person, now) = (*person, app.clock.wall());
     app.store
-        .read(move |tx| {
+        .read_for(person.account, move |tx| {
             let mut found = alerts::list(tx, person.account, only_open, MOST_LISTED)?;
             if only_open == Some(true) {
                 found.retain(|alert| alert.snoozed_until.is_none_or(|until| until <= now));

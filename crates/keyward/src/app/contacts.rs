@@ -137,7 +137,7 @@ impl Teller {
 pub async fn find(app: &App, caller: &Caller, id: ContactId) -> Result<Contact, AppError> {
     let scope = scope(caller);
     app.store
-        .read(move |tx| {
+        .read_for(caller.own_account(), move |tx| {
             contacts::find(tx, &scope, id)?.ok_or(AppError::NotFound(Resource::Contact))
         })
         .await
@@ -152,7 +152,7 @@ pub async fn find_by_number(app: &App, caller: &Caller, number: &str) -> Result<
     let e164 = phone::to_e164(number);
     let e164 = e164.ok_or_else(|| AppError::PhoneNumber(phone::EXPECTED.to_owned()))?;
     app.store
-        .read(move |tx| {
+        .read_for(caller.own_account(), move |tx| {
             let found = contacts::find_by_number(tx, &scope, &e164)?;
             found.ok_or(AppError::NotFound(Resource::Contact))
         })
@@ -172,7 +172,11 @@ pub async fn page(
     let ContactQuery { search, channel, offset, limit } = query;
     let channel = channel.map(|channel| channel.as_str().to_owned());
     let filter = ContactFilter { search, channel };
-    app.store.read(move |tx| Ok(contacts::page(tx, &scope, &filter, offset, limit)?)).await
+    app.store
+        .read_for(caller.own_account(), move |tx| {
+            Ok(contacts::page(tx, &scope, &filter, offset, limit)?)
+        })
+        .await
 }
 
 /// Changes a contact. `finish` gets it in the transaction; durable when this returns.

@@ -51,7 +51,7 @@ fn check_sees_any(person: &Person) -> Result<(), AppError> {
 /// If the store does not answer.
 pub async fn sees_strangers(app: &App, person: &Person) -> Result<bool, AppError> {
     let person = *person;
-    app.store.read(move |tx| sees_strangers_in(tx, &person)).await
+    app.store.read_for(person.account, move |tx| sees_strangers_in(tx, &person)).await
 }
 
 fn sees_strangers_in(tx: &mut Tx<'_>, person: &Person) -> Result<bool, AppError> {
@@ -73,7 +73,7 @@ pub async fn list(
     let (person, now) = (*person, app.clock.wall());
     filter.only_test_or_shared = person.role == Role::Developer;
     app.store
-        .read(move |tx| {
+        .read_for(person.account, move |tx| {
             match whose {
                 Whose::Account(account) if account == person.account => {}
                 Whose::Account(_) => return Err(AppError::NotFound(Resource::Account)),
@@ -109,7 +109,7 @@ pub async fn find(
     let (person, wanted) = (*person, request_id.trim().to_owned());
     let told = app
         .store
-        .read(move |tx| {
+        .read_for(person.account, move |tx| {
             let row = requests::find(tx, person.account, &wanted)?;
             let row = row.ok_or(AppError::NotFound(Resource::Request))?;
             let key = match row.key {

@@ -2,7 +2,7 @@
 //!
 //! Each thread that serves has a runtime of its own and keeps the connections that it was given, in
 //! turn: no request ever moves between threads (`lanes`); among those that wait for it, addresses take turns
-//! (`turns`). They share the index and the queues of log and
+//! (`turns` of the core). They share the index and the queues of log and
 //! records. Who may be connected, `places` says.
 //!
 //! Bound: 16,384 connections, each with at most 64 KiB of head in memory; a head must arrive within
@@ -27,6 +27,7 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use keyward_core::time::UnixMillis;
+use keyward_core::turns::Turns;
 use keyward_tower::{Code, Peer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -39,7 +40,6 @@ use super::lanes::{Accepted, Handed, Lanes, Work};
 use super::places::{Activity, Places};
 use super::streams::{self, Answering, Streams, Watch};
 use super::tls::Tls;
-use super::turns::Turns;
 use super::wire::{HEAD_TIMEOUT, Unreadable, Wire};
 use crate::app::Clock;
 use crate::app::bodies::Sender;

@@ -15,7 +15,6 @@ pub mod routes;
 pub mod stack;
 pub mod streams;
 pub mod tls;
-pub mod turns;
 pub mod wire;
 
 use std::net::SocketAddr;

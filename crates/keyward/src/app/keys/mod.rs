@@ -214,7 +214,7 @@ impl Teller {
 /// # Errors
 /// If the store does not answer.
 pub async fn list(app: &App, filter: KeyFilter) -> Result<Vec<KeyRecord>, AppError> {
-    app.store.read(move |tx| Ok(keys::list(tx, &filter)?)).await
+    app.store.read_for(filter.account, move |tx| Ok(keys::list(tx, &filter)?)).await
 }
 
 /// One page of the keys that a key sees: those of its account and environment.
@@ -222,7 +222,7 @@ pub async fn list(app: &App, filter: KeyFilter) -> Result<Vec<KeyRecord>, AppErr
 /// # Errors
 /// If the store does not answer.
 pub async fn seen_by_key(app: &App, query: KeyQuery) -> Result<KeyPage, AppError> {
-    app.store.read(move |tx| Ok(key_list::page(tx, &query)?)).await
+    app.store.read_for(query.account, move |tx| Ok(key_list::page(tx, &query)?)).await
 }
 
 /// The key, if a key sees it.
@@ -232,7 +232,7 @@ pub async fn seen_by_key(app: &App, query: KeyQuery) -> Result<KeyPage, AppError
 pub async fn find_for_key(app: &App, caller: &Caller, id: KeyId) -> Result<KeyRecord, AppError> {
     let (account, environment) = (caller.account(), caller.environment());
     app.store
-        .read(move |tx| {
+        .read_for(account, move |tx| {
             let key = keys::find_in(tx, account, environment, id)?;
             key.ok_or(AppError::NotFound(Resource::ApiKey))
         })

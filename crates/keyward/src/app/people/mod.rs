@@ -56,7 +56,7 @@ pub struct Linked {
 pub async fn list(app: &App, account: AccountId) -> Result<Vec<Member>, AppError> {
     let now = app.clock.wall();
     app.store
-        .read(move |tx| {
+        .read_for(account, move |tx| {
             let members = users::of_account(tx, account)?;
             let member = |tx: &mut Tx<'_>, user: User| {
                 let seen = sessions::of_user(tx, user.id)?.first().map(|s| s.seen_at);
@@ -82,7 +82,7 @@ pub async fn seen_by_key(app: &App, caller: &Caller) -> Result<Vec<User>, AppErr
         user.role != Role::Owner && matches!(user.status, UserStatus::Active | UserStatus::Invited)
     };
     app.store
-        .read(move |tx| {
+        .read_for(account, move |tx| {
             let mut members = users::of_environment(tx, account, environment)?;
             members.retain(is_listed);
             // Newest first. Contract 7.
@@ -99,7 +99,7 @@ pub async fn seen_by_key(app: &App, caller: &Caller) -> Result<Vec<User>, AppErr
 pub async fn find_for_key(app: &App, caller: &Caller, id: UserId) -> Result<User, AppError> {
     let (account, environment) = (caller.account(), caller.environment());
     app.store
-        .read(move |tx| {
+        .read_for(account, move |tx| {
             let user = users::find_in(tx, account, environment, id)?;
             user.filter(|user| user.role != Role::Owner).ok_or(AppError::NotFound(Resource::User))
         })
@@ -111,7 +111,7 @@ pub async fn find_for_key(app: &App, caller: &Caller, id: UserId) -> Result<User
 /// # Errors
 /// If the store does not answer.
 pub async fn names_of(app: &App, account: AccountId) -> Result<Vec<Named>, AppError> {
-    app.store.read(move |tx| Ok(users::names_of(tx, account)?)).await
+    app.store.read_for(account, move |tx| Ok(users::names_of(tx, account)?)).await
 }
 
 /// The member with an address, for the command line.

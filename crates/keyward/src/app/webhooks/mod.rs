@@ -109,7 +109,7 @@ fn found(tx: &mut Tx<'_>, scope: Scope, id: WebhookId) -> Result<Webhook, AppErr
 /// # Errors
 /// If there is no such webhook.
 pub async fn find(app: &App, scope: Scope, id: WebhookId) -> Result<Webhook, AppError> {
-    app.store.read(move |tx| found(tx, scope, id)).await
+    app.store.read_for(scope.account, move |tx| found(tx, scope, id)).await
 }
 
 /// The environment of a webhook of an account, for people, who see both.
@@ -118,7 +118,7 @@ pub async fn find(app: &App, scope: Scope, id: WebhookId) -> Result<Webhook, App
 /// If there is no such webhook.
 pub async fn scope_of(app: &App, account: AccountId, id: WebhookId) -> Result<Scope, AppError> {
     app.store
-        .read(move |tx| {
+        .read_for(account, move |tx| {
             let webhook = webhooks::find_in(tx, account, None, id)?;
             let webhook = webhook.ok_or(AppError::NotFound(Resource::Webhook))?;
             Ok(Scope { account, environment: webhook.environment })
@@ -137,7 +137,9 @@ pub async fn page(
     offset: u64,
     limit: u32,
 ) -> Result<(Vec<Webhook>, u64), AppError> {
-    app.store.read(move |tx| Ok(webhooks::page(tx, &scope, &filter, offset, limit)?)).await
+    app.store
+        .read_for(scope.account, move |tx| Ok(webhooks::page(tx, &scope, &filter, offset, limit)?))
+        .await
 }
 
 async fn change<R: Send + 'static>(
@@ -319,7 +321,7 @@ pub async fn events_page(
     limit: u32,
 ) -> Result<(Vec<Event>, u64), AppError> {
     app.store
-        .read(move |tx| {
+        .read_for(scope.account, move |tx| {
             found(tx, scope, id)?;
             Ok(webhook_events::page(tx, id, search.as_deref(), offset, limit)?)
         })
@@ -337,7 +339,7 @@ pub async fn find_event(
     event: EventId,
 ) -> Result<(Webhook, Event, Vec<Attempt>), AppError> {
     app.store
-        .read(move |tx| {
+        .read_for(scope.account, move |tx| {
             let webhook = found(tx, scope, id)?;
             let event = webhook_events::find(tx, id, event)?;
             let event = event.ok_or(AppError::NotFound(Resource::Event))?;

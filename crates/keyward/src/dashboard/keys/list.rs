@@ -153,7 +153,7 @@ pub async fn list(request: Request) -> Page {
     let (page, sums, names) = request
         .app
         .store
-        .read(move |tx| {
+        .read_for(query.account, move |tx| {
             let page = key_list::page(tx, &query)?;
             let sums =
                 page.keys.iter().map(|key| usage::hours_of_key(tx, key.record.id, from_hour));

@@ -56,7 +56,7 @@ async fn find(request: &Request) -> Result<(Listed, Names), Stop> {
     let (found, names) = request
         .app
         .store
-        .read(move |tx| {
+        .read_for(person.account, move |tx| {
             let found = key_list::find(tx, person.account, id, now)?;
             Ok::<_, AppError>((found, users::names_of(tx, person.account)?))
         })

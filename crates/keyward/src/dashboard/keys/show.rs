@@ -101,7 +101,7 @@ pub async fn show(request: Request) -> Page {
     let (sums, found, trail, networks, successor, old) = request
         .app
         .store
-        .read(move |tx| {
+        .read_for(person.account, move |tx| {
             let filter = RequestFilter { most: 10, ..RequestFilter::default() };
             let found = requests::list(tx, Whose::Key(id), &filter)?;
             let filter = AuditFilter {

@@ -202,7 +202,7 @@ pub async fn show(request: Request) -> Page {
     let (sums, busiest, todos, has_keys) = request
         .app
         .store
-        .read(move |tx| {
+        .read_for(person.account, move |tx| {
             let sums = usage::hours_of_account(tx, Some(person.account), from_hour)?;
             let busiest = usage::busiest(tx, person.account, from_day, only, 5)?;
             let mut todos = vec![];

@@ -71,6 +71,13 @@ pub(crate) const ATTACKS: &[Attack] = &[
         most_growth: 64 * MIB,
         begin: opens,
     },
+    // Who waits for a turn by address, with a socket: 1 KiB.
+    Attack {
+        name: "the same from 100,000 addresses",
+        over_tls: false,
+        most_growth: 64 * MIB,
+        begin: opens_from_everywhere,
+    },
     // 65,536 strangers of 80 bytes, and requests that wait to be remembered, twice 7 MB.
     Attack {
         name: "100,000 client addresses",
@@ -269,6 +276,21 @@ fn opens(aim: &Aim, tasks: &mut JoinSet<()>) {
         tasks.spawn(async move {
             while Instant::now() < end {
                 drop(connect_from(address, source(number)).await);
+            }
+        });
+    }
+}
+
+fn opens_from_everywhere(aim: &Aim, tasks: &mut JoinSet<()>) {
+    for number in 0..64_u32 {
+        let (address, end) = (aim.address, aim.end);
+        tasks.spawn(async move {
+            for n in (number..).step_by(64) {
+                if Instant::now() > end {
+                    break;
+                }
+                let from = Ipv4Addr::from(0x7f40_0000 + n % 100_000);
+                drop(connect_from(address, from).await);
             }
         });
     }
