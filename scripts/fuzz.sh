@@ -49,14 +49,12 @@ command -v c++ >/dev/null || install_package g++ "libFuzzer is written in C++"
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 folder=${CARGO_TARGET_DIR:-target}/fuzz
-flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
-flags+=" -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
-flags+=" -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
+flags=
 case $sanitizer in
 none) built=$folder ;;
 address)
     export RUSTC_BOOTSTRAP=1
-    flags+=" -Zsanitizer=address"
+    flags="-Zsanitizer=address"
     built=$folder/address
     ;;
 *) fail "there is no sanitizer $sanitizer: none or address" ;;
@@ -68,7 +66,8 @@ for target in "${targets[@]}"; do
     bins+=(--bin "$target")
 done
 # Only for the host: what runs while building is not to be instrumented.
-RUSTFLAGS="$flags ${RUSTFLAGS:-}" "${CARGO:-cargo}" build --release --locked \
+FUZZ_TARGETS="${all[*]}" RUSTC_WRAPPER=$PWD/scripts/fuzz-rustc.sh RUSTFLAGS="$flags ${RUSTFLAGS:-}" \
+    "${CARGO:-cargo}" build --release --locked \
     --manifest-path fuzz/Cargo.toml --target "$host" --target-dir "$built" "${bins[@]}"
 
 failed=()
