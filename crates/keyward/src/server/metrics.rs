@@ -204,12 +204,17 @@ impl Sources {
             .put(&[], open);
         text.counter("keyward_connections_accepted_total", "Connections that were accepted.")
             .put(&[], accepted);
-        if let Some(end) = self.tls.as_ref().and_then(|tls| tls.ends_at()) {
+        if let Some(life) = self.tls.as_ref().and_then(|tls| tls.validity()) {
+            text.gauge(
+                "keyward_tls_certificate_not_before_timestamp_seconds",
+                "From when on the TLS certificate in force is good, in seconds since 1970.",
+            )
+            .put(&[], life.begins_at.seconds());
             text.gauge(
                 "keyward_tls_certificate_not_after_timestamp_seconds",
                 "Until when the TLS certificate in force is good, in seconds since 1970.",
             )
-            .put(&[], end.seconds());
+            .put(&[], life.ends_at.seconds());
         }
     }
 

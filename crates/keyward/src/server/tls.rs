@@ -30,7 +30,7 @@ use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use super::acme::Acme;
 use super::acme::challenge::Challenges;
-use super::certificate;
+use super::certificate::{self, Validity};
 use crate::app::{Chance, Clock};
 use crate::config::Settings;
 use crate::observe::log::{Level, Log};
@@ -176,11 +176,11 @@ impl Tls {
         None
     }
 
-    /// When the certificate in force ends, as far as it can be read.
+    /// From when on and until when the certificate in force is good, as far as it can be read.
     #[must_use]
-    pub fn ends_at(&self) -> Option<UnixMillis> {
+    pub fn validity(&self) -> Option<Validity> {
         let key = Arc::clone(&self.current.0.read().unwrap_or_else(PoisonError::into_inner));
-        certificate::validity(key.cert.first()?).map(|validity| validity.ends_at)
+        certificate::validity(key.cert.first()?)
     }
 
     /// Orders a certificate by ACME if one is due, and takes it over: true if it did.

@@ -279,6 +279,8 @@ async fn the_end_of_the_certificate_is_told() {
     let end = scrape(&server).await.of("keyward_tls_certificate_not_after_timestamp_seconds");
     // The first of January 4096: such a certificate has no end of its own.
     assert!((end - 67_090_118_400.0).abs() < 86_400.0, "{end}");
+    let begin = scrape(&server).await.of("keyward_tls_certificate_not_before_timestamp_seconds");
+    assert!((begin - 157_766_400.0).abs() < 86_400.0, "{begin}");
     server.change_settings(|settings| settings.tls_self_signed = false);
     server.restart().await;
     assert!(!scrape(&server).await.text.contains("certificate"));

@@ -1,19 +1,17 @@
 //! The certificate: whether it is read, goes with its key, is good today, and for the right name.
 
-use std::time::Duration;
-
 use keyward_core::time::{DAY_MILLIS, UnixMillis};
-use tokio_rustls::rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::server::ParsedCertificate;
-use tokio_rustls::rustls::{CertificateError, Error, RootCertStore};
 
 use super::Findings;
 use crate::config::Settings;
 use crate::outbound::Outbound;
 use crate::server::acme::Wanted;
 use crate::server::acme::files::Folder;
+use crate::server::certificate::{self, Validity};
 use crate::server::tls;
 
 const NAME: &str = "certificate";
@@ -133,16 +131,15 @@ fn check_acme(findings: &mut Findings, settings: &Settings, now: UnixMillis) {
     }
     let (Some(stored), true) = (stored, is_met) else { return };
     let Some(leaf) = stored.key.cert.first() else { return };
-    // It is renewed when a third is left.
-    let soon = (stored.validity.ends_at - stored.validity.begins_at) / 4;
     let renew = "read in the server's log why it is not renewed; it renews only while it runs";
-    check_life(findings, leaf, now, soon, renew);
+    check_life(findings, leaf, now, i64::MAX, renew);
     if findings.is_silent_about(NAME) {
         check_name(findings, settings, leaf);
     }
 }
 
-/// Whether it is good today, and for long enough.
+/// Whether it is good today, and for long enough: at the latest when a quarter of its life is left it should
+/// have been renewed.
 fn check_life(
     findings: &mut Findings,
     leaf: &CertificateDer<'_>,
@@ -150,22 +147,18 @@ fn check_life(
     soon: i64,
     renew: &str,
 ) {
-    match (bound(leaf, Bound::Begin), bound(leaf, Bound::End)) {
-        (Some(begin), _) if begin > now => findings.fail(
-            NAME,
-            format!("it is good from {} on", crate::when(begin)),
-            "check the clock of this machine, or use the certificate of before until then",
-        ),
-        (_, Some(end)) if end <= now => {
-            findings.fail(NAME, format!("it ended {}", crate::when(end)), renew);
-        }
-        (_, Some(end)) if end - now < soon => {
-            let days = (end - now) / DAY_MILLIS;
-            let finding = format!("it ends {}, in {days} days", crate::when(end));
-            findings.warn(NAME, finding, renew);
-        }
-        (_, Some(_)) => {}
-        (_, None) => findings.fail(NAME, "when it ends cannot be read", renew),
+    let Some(Validity { begins_at, ends_at }) = certificate::validity(leaf) else {
+        findings.fail(NAME, "when it ends cannot be read", renew);
+        return;
+    };
+    if begins_at > now {
+        let next = "check the clock of this machine, or use the certificate of before until then";
+        findings.fail(NAME, format!("it is good from {} on", crate::when(begins_at)), next);
+    } else if ends_at <= now {
+        findings.fail(NAME, format!("it ended {}", crate::when(ends_at)), renew);
+    } else if ends_at - now < soon.min((ends_at - begins_at) / 4) {
+        let days = (ends_at - now) / DAY_MILLIS;
+        findings.warn(NAME, format!("it ends {}, in {days} days", crate::when(ends_at)), renew);
     }
 }
 
@@ -183,41 +176,7 @@ fn check_name(findings: &mut Findings, settings: &Settings, leaf: &CertificateDe
             return;
         }
     }
-    let end = bound(leaf, Bound::End).map(|end| format!(", good until {}", crate::when(end)));
-    findings.ok(NAME, format!("goes with its key{}", end.unwrap_or_default()));
-}
-
-enum Bound {
-    Begin,
-    End,
-}
-
-/// When a certificate begins or ends to be good. The library tells it where it refuses one for that, and
-/// that it looks at before anything else: so it is asked about the beginning and the end of time.
-fn bound(leaf: &CertificateDer<'_>, bound: Bound) -> Option<UnixMillis> {
-    // The last second of the year 9999: the latest that a certificate can say.
-    const END_OF_TIME: u64 = 253_402_300_799;
-    let at = match bound {
-        Bound::Begin => Duration::ZERO,
-        Bound::End => Duration::from_secs(END_OF_TIME),
-    };
-    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
-    let refused = verify_server_cert_signed_by_trust_anchor(
-        &ParsedCertificate::try_from(leaf).ok()?,
-        &RootCertStore::empty(),
-        &[],
-        UnixTime::since_unix_epoch(at),
-        algorithms,
-    );
-    let time = match refused {
-        Err(Error::InvalidCertificate(CertificateError::NotValidYetContext {
-            not_before, ..
-        })) => not_before,
-        Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
-            not_after
-        }
-        // It is good until the end of time, or from its beginning on.
-        _ => UnixTime::since_unix_epoch(at),
-    };
-    Some(UnixMillis(i64::try_from(time.as_secs()).ok()?.saturating_mul(1000)))
+    let end = certificate::validity(leaf).map(|life| crate::when(life.ends_at));
+    let end = end.map_or_else(String::new, |end| format!(", good until {end}"));
+    findings.ok(NAME, format!("goes with its key{end}"));
 }
