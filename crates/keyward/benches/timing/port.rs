@@ -14,6 +14,7 @@ use keyward::config::{LogFormat, Settings};
 use keyward::observe::log::Log;
 use keyward::server::{Running, Start};
 use keyward_core::account::{AccountKind, Environment};
+use keyward_core::id::AccountId;
 use keyward_core::permission::PermissionSet;
 use keyward_core::role::Role;
 use keyward_core::time::UnixMillis;
@@ -34,18 +35,35 @@ struct Pools {
     /// Addresses of members, as long as those of nobody.
     members: Vec<String>,
     suspended: Vec<String>,
+    /// Of members of three accounts.
+    shared: Vec<String>,
 }
 
 async fn pools(app: &App) -> Pools {
-    let new = NewAccount {
-        name: String::from("Acme"),
-        kind: AccountKind::Organization,
-        organization: None,
-        email: None,
-        description: None,
-    };
     let operator = &Actor::Operator;
-    let account = accounts::create(app, operator, new).await.expect("the folder is new").id;
+    let account = async |name: &str| {
+        let new = NewAccount {
+            name: name.to_owned(),
+            kind: AccountKind::Organization,
+            organization: None,
+            email: None,
+            description: None,
+        };
+        accounts::create(app, operator, new).await.expect("the folder is new").id
+    };
+    let join = async |account: AccountId, email: &str| {
+        let invited = people::invite(app, operator, account, "N", email, Role::Developer).await;
+        let invited = invited.expect("it is new");
+        let password = Zeroizing::new(String::from("correct horse battery staple"));
+        let visitor = Visitor { address: [127, 0, 0, 1].into(), agent: String::new() };
+        let token = invited.token.reveal();
+        people::take_link(app, LinkKind::Invitation, token, password, &visitor)
+            .await
+            .expect("the link is new");
+        invited.user.id
+    };
+    let accounts = [account("Acme").await, account("Bolt").await, account("Cask").await];
+    let account = accounts[0];
     let issue = async || {
         let new = NewKey {
             account,
@@ -58,7 +76,13 @@ async fn pools(app: &App) -> Pools {
         let issued = keys::issue(app, operator, new).await.expect("it is right");
         (issued.record.id, issued.key.reveal().to_string())
     };
-    let mut pools = Pools { revoked: vec![], disabled: vec![], members: vec![], suspended: vec![] };
+    let mut pools = Pools {
+        revoked: vec![],
+        disabled: vec![],
+        members: vec![],
+        suspended: vec![],
+        shared: vec![],
+    };
     for _ in 0..POOL {
         let (id, key) = issue().await;
         keys::revoke(app, operator, id).await.expect("it works");
@@ -69,20 +93,18 @@ async fn pools(app: &App) -> Pools {
     }
     for number in 0..16 {
         let email = format!("member-{number:04}@example.com");
-        let invited = people::invite(app, operator, account, "N", &email, Role::Developer).await;
-        let invited = invited.expect("it is new");
-        let password = Zeroizing::new(String::from("correct horse battery staple"));
-        let visitor = Visitor { address: [127, 0, 0, 1].into(), agent: String::new() };
-        let token = invited.token.reveal();
-        people::take_link(app, LinkKind::Invitation, token, password, &visitor)
-            .await
-            .expect("the link is new");
+        let id = join(account, &email).await;
         if number % 2 == 1 {
-            people::suspend(app, operator, account, invited.user.id).await.expect("it is active");
+            people::suspend(app, operator, account, id).await.expect("it is active");
             pools.suspended.push(email);
         } else {
             pools.members.push(email);
         }
+        let email = format!("shared-{number:04}@example.com");
+        for account in accounts {
+            join(account, &email).await;
+        }
+        pools.shared.push(email);
     }
     pools
 }
@@ -192,6 +214,7 @@ pub(crate) fn run(n_keys: usize, n_passwords: usize, tell: &mut impl FnMut(&str,
         ("control: sign-in, unknown, unknown", &nobody),
         ("sign-in: unknown, wrong password", &pools.members),
         ("sign-in: unknown, suspended", &pools.suspended),
+        ("sign-in: unknown, in three accounts", &pools.shared),
     ] {
         let mut connection = Connection::open(address);
         let outcome = compare(
