@@ -7,45 +7,49 @@ use std::sync::{Arc, Mutex};
 /// What was said on each connection. Its thread appends, the test reads; the lock is held to copy.
 type Said = Arc<Mutex<Vec<Vec<u8>>>>;
 
-fn listen(talk: fn(TcpStream, &Said)) -> (SocketAddr, Said) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let address = listener.local_addr().expect("it is bound");
-    let said = Said::default();
-    let kept = Arc::clone(&said);
-    // Until the test ends.
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(stream) = stream else { return };
-            talk(stream, &kept);
-        }
-    });
-    (address, said)
-}
-
-fn keep(said: &Said, bytes: Vec<u8>) {
-    said.lock().expect("nobody panics").push(bytes);
-}
-
-pub(super) struct Mails {
+/// Listens until the test ends.
+pub(super) struct Heard {
     pub(super) address: SocketAddr,
     said: Said,
 }
 
-impl Mails {
-    pub(super) fn start() -> Self {
-        let (address, said) = listen(take_mail);
+impl Heard {
+    pub(super) fn mails() -> Self {
+        Self::start(take_mail)
+    }
+
+    pub(super) fn traces() -> Self {
+        Self::start(take_traces)
+    }
+
+    fn start(talk: fn(TcpStream, &Said)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let said = Said::default();
+        let kept = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { return };
+                talk(stream, &kept);
+            }
+        });
         Self { address, said }
     }
 
-    /// Each connection: as it came, and once more with the mail as it is read.
+    /// What came, by connection.
     pub(super) fn said(&self) -> Vec<Vec<u8>> {
-        let said = self.said.lock().expect("nobody panics");
-        let read = |bytes: &Vec<u8>| {
-            let text = String::from_utf8_lossy(bytes);
-            [bytes.as_slice(), text.replace("=\r\n", "").replace("=3D", "=").as_bytes()].concat()
-        };
-        said.iter().map(read).collect()
+        self.said.lock().expect("nobody panics").clone()
     }
+}
+
+/// A mail as it came, and once more as it is read.
+pub(super) fn read_mail(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes);
+    [bytes, text.replace("=\r\n", "").replace("=3D", "=").as_bytes()].concat()
+}
+
+fn keep(said: &Said, bytes: Vec<u8>) {
+    said.lock().expect("nobody panics").push(bytes);
 }
 
 fn take_mail(mut stream: TcpStream, said: &Said) {
@@ -78,22 +82,6 @@ fn take_mail(mut stream: TcpStream, said: &Said) {
         };
     }
     keep(said, all);
-}
-
-pub(super) struct Traces {
-    pub(super) address: SocketAddr,
-    said: Said,
-}
-
-impl Traces {
-    pub(super) fn start() -> Self {
-        let (address, said) = listen(take_traces);
-        Self { address, said }
-    }
-
-    pub(super) fn said(&self) -> Vec<u8> {
-        self.said.lock().expect("nobody panics").concat()
-    }
 }
 
 /// Takes one message a connection, and lets it be closed.

@@ -23,6 +23,7 @@ use crate::program::{Ended, Shell};
 use crate::search::{Searcher, Secret};
 use crate::support::{Logged, Reply};
 
+use heard::{Heard, read_mail};
 pub(crate) use ways::{base32, code_of};
 
 const OWNER: &str = "ada@example.com";
@@ -56,8 +57,8 @@ struct Life {
     codes: Vec<String>,
     cookie: String,
     receiver: String,
-    mails: heard::Mails,
-    traces: heard::Traces,
+    mails: Heard,
+    traces: Heard,
 }
 
 impl Drop for Life {
@@ -84,7 +85,7 @@ impl Life {
                 let _ = stream.write_all(answer.as_bytes());
             }
         });
-        let (mails, traces) = (heard::Mails::start(), heard::Traces::start());
+        let (mails, traces) = (Heard::mails(), Heard::traces());
         let shell = Shell::new();
         std::fs::write(shell.file("password"), MAIL_PASSWORD).expect("the folder is ours");
         let settings = format!(
@@ -280,7 +281,7 @@ impl Life {
         let (mut n_mails, mut links) = (0, vec![]);
         for said in self.mails.said() {
             let mut hits: Vec<_> =
-                searcher.search(&said).into_iter().map(|hit| hit.secret).collect();
+                searcher.search(&read_mail(&said)).into_iter().map(|hit| hit.secret).collect();
             hits.sort();
             hits.dedup();
             assert!(hits.contains(&MAIL_SECRET.to_owned()), "it signs in: {hits:?}");
@@ -291,7 +292,7 @@ impl Life {
         }
         links.sort();
         assert_eq!(links, ["a reset", "an invitation"], "of {n_mails} mails");
-        let traces = self.traces.said();
+        let traces = self.traces.said().concat();
         assert!(traces.len() > 10_000, "there are traces");
         assert_eq!(searcher.search(&traces), [], "the traces");
     }
