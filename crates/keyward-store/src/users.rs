@@ -161,7 +161,10 @@ pub fn find_in(
     tx.query_one(sql, &parameters, user)
 }
 
-/// All members with an address, in whatever account; letter case does not matter.
+/// Members with an address that are found, in so many accounts.
+pub const MOST_WITH_EMAIL: usize = 8;
+
+/// The members with an address, in whatever account; letter case does not matter.
 ///
 /// # Errors
 /// What the engine reports.

@@ -397,6 +397,10 @@ async fn a_sign_in_asks_the_store_as_much_for_an_unknown_address_as_for_a_wrong_
     member_of(&server, account, "owner@example.com", Role::Owner).await;
     let out = member_of(&server, account, "outer@example.com", Role::Admin).await;
     people::suspend(server.app(), &Actor::Operator, account, out).await.expect("it is active");
+    for name in ["Second", "Third"] {
+        let other = server.new_account(name, AccountKind::Organization).await.id;
+        member_of(&server, other, "share@example.com", Role::Admin).await;
+    }
     let attempt = |email: &'static str| {
         // So that nobody is slowed down for what was wrong before.
         server.advance(16 * 60_000);
@@ -405,10 +409,12 @@ async fn a_sign_in_asks_the_store_as_much_for_an_unknown_address_as_for_a_wrong_
         call.body(form(&[("email", email), ("password", "wrong wrong wrong")]))
     };
     let mut statements = vec![];
-    for email in ["nobod@example.com", "owner@example.com", "outer@example.com"] {
+    for email in
+        ["nobod@example.com", "owner@example.com", "outer@example.com", "share@example.com"]
+    {
         let (reply, [n_statements, _]) = work(&server, || attempt(email)).await;
         assert_eq!(reply.status, 403, "{reply:?}");
         statements.push(n_statements);
     }
-    assert_eq!(statements, [statements[0]; 3]);
+    assert_eq!(statements, [statements[0]; 4]);
 }
