@@ -31,7 +31,7 @@ use keyward_core::turns::Turns;
 use keyward_tower::{Code, Peer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tower_service::Service;
 
@@ -64,8 +64,9 @@ const SOCKET_BYTES: u32 = 128 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// Connections that a thread begins to serve at once, before those that it serves have their turn.
-const AT_ONCE: usize = 16;
+/// Connections that a thread begins to serve at once, before those that it serves have their turn; and
+/// requests out of piles that it answers before all others have theirs.
+pub(super) const AT_ONCE: usize = 16;
 
 /// A flood is told of once a minute.
 const TOLD_EVERY_MILLIS: i64 = 60_000;
@@ -253,6 +254,13 @@ impl Voice {
     }
 }
 
+/// Waits until all others had a turn, with few that do so at once.
+async fn stand_back(piled: &Semaphore) {
+    // Never closed.
+    let _place = piled.acquire().await;
+    tokio::task::yield_now().await;
+}
+
 /// HTTP/1.1, over TLS or not.
 fn connect<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: T,
@@ -268,14 +276,16 @@ fn connect<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let unreadable: Unreadable = Arc::new(move |code: Code| door.unreadable(code, address.ip()));
     let wire = Wire::new(stream, unreadable, Arc::clone(&activity));
     let service = guarded.service.clone().for_peer(Peer { address, is_encrypted });
+    let piled = Arc::clone(&guarded.piled);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let is_piled = activity.work();
+        let piled = activity.work().then(|| Arc::clone(&piled));
         let mut service = service.clone();
         async move {
             // Why: the library answers up to 16 requests of a pile before anybody else has a turn, and a few
-            // thousand clients that send piles would hold up this thread for a quarter of a second.
-            if is_piled {
-                tokio::task::yield_now().await;
+            // thousand clients that send piles would hold up this thread for a quarter of a second, or each
+            // other request for as long as one of each of them takes.
+            if let Some(piled) = piled {
+                Box::pin(stand_back(&piled)).await;
             }
             let mut answer = service.call(request).await;
             if let (true, Ok(answer)) = (is_encrypted, &mut answer) {
@@ -348,4 +358,37 @@ fn is_exhausted(error: &io::Error) -> bool {
     const ENOBUFS: i32 = 105;
     const ENOMEM: i32 = 12;
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS | ENOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn between_two_turns_of_others_few_requests_of_piles_are_answered() {
+        let piled = Arc::new(Semaphore::new(AT_ONCE));
+        let n_answered = Arc::new(AtomicUsize::new(0));
+        for _ in 0..2000 {
+            let (piled, n_answered) = (Arc::clone(&piled), Arc::clone(&n_answered));
+            tokio::spawn(async move {
+                loop {
+                    stand_back(&piled).await;
+                    n_answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // All of them have begun.
+        while n_answered.load(Ordering::Relaxed) < 2000 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..100 {
+            let before = n_answered.load(Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            let n_between = n_answered.load(Ordering::Relaxed) - before;
+            assert!(n_between <= 2 * AT_ONCE, "{n_between}");
+        }
+        assert!(n_answered.load(Ordering::Relaxed) >= 2000 + 50 * AT_ONCE, "they go on");
+    }
 }

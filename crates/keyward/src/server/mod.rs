@@ -30,7 +30,7 @@ use keyward_core::index::KeyIndex;
 use keyward_core::verifier::Verifier;
 use keyward_store::{SCHEMA, Store, Trouble, accounts, keys};
 use keyward_tower::{Auth, AuthLayer, Door};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower_layer::Layer as _;
 
@@ -74,6 +74,8 @@ pub struct Guarded {
     door: Arc<TheDoor>,
     tls: Option<Arc<Tls>>,
     bodies: Arc<Bodies>,
+    /// Places for requests that came in one pile with others (`listen`).
+    piled: Arc<Semaphore>,
 }
 
 /// What a server is started with: the settings, and time, chance and log as arguments.
@@ -233,7 +235,8 @@ impl Running {
                 }));
                 let service = AuthLayer::new(Arc::clone(&door)).layer(dispatch);
                 let bodies = Arc::clone(&app.bodies);
-                Guarded { service, door, tls: tls.clone(), bodies }
+                let piled = Arc::new(Semaphore::new(listen::AT_ONCE));
+                Guarded { service, door, tls: tls.clone(), bodies, piled }
             }
         };
         let (stop, stopping) = watch::channel(false);
