@@ -169,9 +169,10 @@ pub const MOST_WITH_EMAIL: usize = 8;
 /// # Errors
 /// What the engine reports.
 pub fn with_email(tx: &mut Tx<'_>, email: &str) -> Result<Vec<User>, StoreError> {
+    let most = i64::try_from(MOST_WITH_EMAIL).unwrap_or(i64::MAX);
     tx.query(
-        select!("WHERE u.email = ?1 AND u.environment = 'production' ORDER BY u.number LIMIT 8"),
-        &[email.into()],
+        select!("WHERE u.email = ?1 AND u.environment = 'production' ORDER BY u.number LIMIT ?2"),
+        &[email.into(), most.into()],
         user,
     )
 }

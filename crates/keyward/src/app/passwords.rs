@@ -48,6 +48,16 @@ impl Passwords {
         self.elsewhere(move || hash(&password, beside.as_deref())).await?
     }
 
+    /// A password that was just given, hashed anew wherever it is the one of a hash that is more work beside
+    /// the first: by their places.
+    pub(crate) async fn even_out(
+        &self,
+        password: Zeroizing<String>,
+        stored: Vec<String>,
+    ) -> Result<Vec<(usize, String)>, AppError> {
+        self.elsewhere(move || even_out(&password, &stored)).await?
+    }
+
     /// True if the password is the one of the hash; false, after the same time, if there is none.
     pub(crate) async fn is_right(
         &self,
@@ -99,30 +109,57 @@ fn parsed(hash: &str) -> Result<PasswordHash, AppError> {
 }
 
 /// True if hashing a password for one is hashing it for the other.
-pub(crate) fn is_one_work(a: &str, b: &str) -> bool {
-    matches!((parsed(a), parsed(b)), (Ok(a), Ok(b)) if is_alike(&a, &b))
-}
-
-fn is_alike(a: &PasswordHash, b: &PasswordHash) -> bool {
+fn is_one_work(a: &PasswordHash, b: &PasswordHash) -> bool {
     let how = |hash: &PasswordHash| (hash.algorithm, hash.version, hash.params.clone(), hash.salt);
     how(a) == how(b)
 }
 
-/// The place of the first hash whose password it is, and how often it was hashed to find it.
+/// True if some of them are more work than the first alone.
+pub(crate) fn are_uneven(stored: &[String]) -> bool {
+    let mut hashes = stored.iter().filter_map(|hash| parsed(hash).ok());
+    let first = hashes.next();
+    first.is_some_and(|first| !hashes.all(|hash| is_one_work(&first, &hash)))
+}
+
+fn even_out(password: &str, stored: &[String]) -> Result<Vec<(usize, String)>, AppError> {
+    let hashes: Vec<_> = stored.iter().map(|hash| parsed(hash).ok()).collect();
+    let Some(first) = hashes.iter().flatten().next() else { return Ok(vec![]) };
+    let anew = again(password, first)?.to_string();
+    let mut found = vec![];
+    for (place, hash) in hashes.iter().enumerate() {
+        let Some(hash) = hash.as_ref().filter(|hash| !is_one_work(first, hash)) else { continue };
+        if again(password, hash)?.hash == hash.hash {
+            found.push((place, anew.clone()));
+        }
+    }
+    Ok(found)
+}
+
+/// The place of the first hash whose password it is, and how often it was hashed to find it. One that cannot
+/// be read is nobody's, unless there is no other.
 fn find(password: &str, stored: &[String]) -> Result<(Option<usize>, usize), AppError> {
-    let mut hashes = stored.iter().map(|hash| parsed(hash)).collect::<Result<Vec<_>, _>>()?;
-    let is_nobody = hashes.is_empty();
-    if is_nobody {
-        hashes.push(parsed(NOBODY)?);
+    let mut hashes = vec![];
+    let mut unreadable = None;
+    for (place, hash) in stored.iter().enumerate() {
+        match parsed(hash) {
+            Ok(hash) => hashes.push((Some(place), hash)),
+            Err(error) => unreadable = Some(error),
+        }
+    }
+    if hashes.is_empty() {
+        if let Some(error) = unreadable {
+            return Err(error);
+        }
+        hashes.push((None, parsed(NOBODY)?));
     }
     let mut made: Vec<PasswordHash> = vec![];
-    for (place, hash) in hashes.iter().enumerate() {
-        if !made.iter().any(|made| is_alike(made, hash)) {
+    for (place, hash) in &hashes {
+        if !made.iter().any(|made| is_one_work(made, hash)) {
             made.push(again(password, hash)?);
         }
-        let is_right = made.iter().any(|made| is_alike(made, hash) && made.hash == hash.hash);
-        if is_right && !is_nobody && password.len() <= LONGEST_BYTES {
-            return Ok((Some(place), made.len()));
+        let is_right = made.iter().any(|made| is_one_work(made, hash) && made.hash == hash.hash);
+        if is_right && place.is_some() && password.len() <= LONGEST_BYTES {
+            return Ok((*place, made.len()));
         }
     }
     Ok((None, made.len()))
@@ -147,7 +184,7 @@ fn hash(password: &Zeroizing<String>, beside: Option<&str>) -> Result<String, Ap
     let params = Params::new(19 * 1024, 2, 1, None).map_err(|e| e.to_string());
     let argon =
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(AppError::internal)?);
-    let salt = beside.map(parsed).transpose()?.and_then(|hash| hash.salt);
+    let salt = beside.and_then(|hash| parsed(hash).ok()?.salt);
     let new = chance::salt();
     argon
         .hash_password_with_salt(password.as_bytes(), salt.as_ref().map_or(&new[..], Salt::as_ref))
@@ -184,7 +221,8 @@ mod tests {
         let first = hash(&text("of the first"), None).expect("it can be hashed");
         let beside = hash(&text("of the second"), Some(&first)).expect("it can be hashed");
         let apart = hash(&text("of the third"), None).expect("it can be hashed");
-        assert!(is_one_work(&first, &beside) && !is_one_work(&first, &apart));
+        let all = [&first, &beside, &apart].map(Clone::clone);
+        assert!(!are_uneven(&all[..2]) && are_uneven(&all) && !are_uneven(&[]));
         let check = |password: &str, stored: &[&String], expected: (Option<usize>, usize)| {
             let stored: Vec<String> = stored.iter().copied().cloned().collect();
             assert_eq!(find(password, &stored).expect("they can be read"), expected, "{password}");
@@ -197,6 +235,23 @@ mod tests {
         check("of the second", &[&first, &beside], (Some(1), 1));
         check("of the second", &[&first, &apart, &beside], (Some(2), 2));
         check("of the third", &[&first, &beside], (None, 1));
+        let unreadable = String::from("plain");
+        check("of the first", &[&unreadable, &first], (Some(1), 1));
+        assert!(find("of the first", &[unreadable]).is_err());
+    }
+
+    #[test]
+    fn whoever_gives_a_password_has_it_hashed_beside_the_first() {
+        let first = hash(&text("the same for both"), None).expect("it can be hashed");
+        let second = hash(&text("the same for both"), None).expect("it can be hashed");
+        let other = hash(&text("of somebody else"), None).expect("it can be hashed");
+        let mut stored = vec![first, String::from("plain"), second, other];
+        let changed = even_out("the same for both", &stored).expect("it can be hashed");
+        let [(2, new)] = changed.as_slice() else { panic!("the one place: {changed:?}") };
+        stored[2].clone_from(new);
+        assert_eq!(find("the same for both", &stored[2..3]).expect("it is read"), (Some(0), 1));
+        assert!(!are_uneven(&[stored[0].clone(), stored[2].clone()]));
+        assert_eq!(even_out("a wrong one", &stored).expect("it can be hashed"), []);
     }
 
     #[test]

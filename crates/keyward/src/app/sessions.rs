@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::actor::Person;
 use super::audit::{Trail, user_target};
-use super::passwords::is_one_work;
+use super::passwords::are_uneven;
 use super::tokens::{Token, digest_of};
 use super::{Actor, App, AppError, Resource, factors};
 
@@ -97,60 +97,75 @@ pub async fn sign_in(
     visitor: &Visitor,
 ) -> Result<SignedIn, AppError> {
     let (wanted, address) = (email.trim().to_owned(), visitor.address.to_string());
-    let (members, is_known) = app
+    let members = app
         .store
         .read(move |tx| {
-            let members = users::with_email(tx, &wanted)?;
-            // As much is looked for of one whose address is unknown: in nobody's trail.
-            let nobody = UserId::from_bytes([0; 16]);
-            let actors = std::array::from_fn(|place| {
-                user_target(members.get(place).map_or(nobody, |member| member.id))
-            });
-            let is_known = audit_rows::has_one_done(tx, &actors, STARTED, &address)?;
-            Ok::<_, AppError>((members, is_known))
+            let mut members = users::with_email(tx, &wanted)?.into_iter();
+            let mut found = vec![];
+            // As many looks for an address that is nobody's, at a trail that nobody has.
+            for _ in 0..users::MOST_WITH_EMAIL {
+                let member = members.next();
+                let id = member.as_ref().map_or(UserId::from_bytes([0; 16]), |member| member.id);
+                let is_known = audit_rows::has_done(tx, &user_target(id), STARTED, &address)?;
+                found.extend(member.map(|member| (member, is_known)));
+            }
+            Ok::<_, AppError>(found)
         })
         .await?;
     let now = app.clock.now();
+    let is_known = members.iter().any(|(_, is_known)| *is_known);
     let attempt = app
         .throttle
         .begin(email, visitor.address, is_known, now.ticks)
         .map_err(AppError::TooManyAttempts)?;
-    let may_sign_in = members.into_iter().filter(|user| user.status == UserStatus::Active);
-    let (mut hashes, mut users) = (vec![], vec![]);
-    for mut user in may_sign_in {
-        if let Some(hash) = user.password_hash.take() {
+    let (mut users, mut hashes) = (vec![], vec![]);
+    for (mut user, is_known) in members {
+        let may_try = is_known || !attempt.is_for_known;
+        if let Some(hash) = user.password_hash.take()
+            && user.status == UserStatus::Active
+            && may_try
+        {
             hashes.push(hash);
             users.push(user);
         }
     }
     let found = app.passwords.which_is_right(Zeroizing::clone(&password), hashes.clone()).await?;
     let Some(place) = found else { return Err(AppError::WrongCredentials) };
-    let user = users.swap_remove(place);
-    if !is_one_work(&hashes[0], &hashes[place]) {
-        share_salt(app, user.id, password, [&hashes[0], &hashes[place]]).await?;
+    if are_uneven(&hashes) {
+        even_out(app, &users, hashes, password).await?;
     }
+    let user = users.swap_remove(place);
     app.throttle.succeeded(&attempt);
     let needs_code = user.totp.is_some();
     let token = begin(app, user.id, visitor, needs_code).await?;
     Ok(SignedIn { token, needs_code })
 }
 
-/// Hashes the password of somebody who has just given it as it is hashed for the first member with the same
-/// address: time must not tell of how many accounts somebody is a member.
-async fn share_salt(
+/// Hashes a password that was just given as it is hashed for the first member with the same address, wherever it
+/// is that member's: time must not tell of how many accounts somebody is a member. Nothing is told in the audit
+/// log, for the password is the same.
+async fn even_out(
     app: &App,
-    id: UserId,
+    users: &[User],
+    hashes: Vec<String>,
     password: Zeroizing<String>,
-    [first, old]: [&String; 2],
 ) -> Result<(), AppError> {
-    let new = app.passwords.hash("password", password, Some(first.clone())).await?;
-    let old = old.clone();
+    let changed = app.passwords.even_out(password, hashes.clone()).await?;
+    let changed: Vec<_> = changed
+        .into_iter()
+        .map(|(place, new)| (users[place].id, hashes[place].clone(), new))
+        .collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
     app.store
         .write(move |tx| {
-            let user = users::find(tx, id)?;
-            if let Some(mut user) = user.filter(|user| user.password_hash.as_ref() == Some(&old)) {
-                user.password_hash = Some(new);
-                users::put(tx, &user)?;
+            for (id, old, new) in changed {
+                let user = users::find(tx, id)?;
+                if let Some(mut user) = user.filter(|u| u.password_hash.as_ref() == Some(&old)) {
+                    user.password_hash = Some(new);
+                    users::put(tx, &user)?;
+                }
             }
             Ok(())
         })
@@ -334,7 +349,8 @@ pub async fn sign_out(app: &App, entered: &Entered) -> Result<(), AppError> {
 /// If the store does not answer.
 pub async fn list(app: &App, person: Person) -> Result<Vec<Session>, AppError> {
     let now = app.clock.wall();
-    let all = app.store.read(move |tx| Ok::<_, AppError>(sessions::of_user(tx, person.user)?));
+    let all = app
+        .read_for(person.account, move |tx| Ok::<_, AppError>(sessions::of_user(tx, person.user)?));
     Ok(all.await?.into_iter().filter(|session| is_good(session, now)).collect())
 }
 

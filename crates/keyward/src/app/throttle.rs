@@ -5,8 +5,9 @@
 //! before, the count of that address and member alone decides, so nobody can lock somebody else out
 //! of the own office. No lock lasts longer than 15 minutes after the last attempt.
 //!
-//! An attempt is counted before it is made and taken back when it was right: of a thousand at once
-//! no more get through than of a thousand in a row.
+//! An attempt is counted before it is made and taken back when it was right, itself and no other: whoever
+//! is a member of one account with somebody else's address does not wipe out what they guessed for another.
+//! Of a thousand at once no more get through than of a thousand in a row.
 //!
 //! Bound: 65,536 counts of 40 bytes; when they are used up the oldest half is forgotten.
 
@@ -37,7 +38,12 @@ struct Count {
 pub struct Throttle(Mutex<HashMap<[u8; 16], Count>>);
 
 /// An attempt that may be made. To be taken back with [`Throttle::succeeded`] when it was right.
-pub(crate) struct Attempt([[u8; 16]; 3]);
+pub(crate) struct Attempt {
+    subjects: [[u8; 16]; 3],
+    /// From an address that nobody knows it would have had to wait: it is for those alone who have signed
+    /// in from there.
+    pub(crate) is_for_known: bool,
+}
 
 fn subject(kind: &str, parts: [&str; 2]) -> [u8; 16] {
     let mut sha = Sha256::new();
@@ -89,11 +95,14 @@ impl Throttle {
                 wait = wait.max(ends(count, WINDOW_MILLIS));
             }
         }
-        if !is_known_address
-            && let Some(count) = count(2)
+        let mut pause = 0;
+        if let Some(count) = count(2)
             && let Some(over) = count.n.checked_sub(FOR_MEMBER)
         {
-            wait = wait.max(ends(count, (1000_u64 << over.min(10)).min(WINDOW_MILLIS)));
+            pause = ends(count, (1000_u64 << over.min(10)).min(WINDOW_MILLIS));
+        }
+        if !is_known_address {
+            wait = wait.max(pause);
         }
         if wait > 0 {
             return Err(wait.div_ceil(1000));
@@ -109,18 +118,17 @@ impl Throttle {
             count.n = count.n.saturating_add(1);
             count.last = now.0;
         }
-        Ok(Attempt(subjects))
+        Ok(Attempt { subjects, is_for_known: pause > 0 })
     }
 
-    /// Takes an attempt back. The address keeps what others did from there.
+    /// Takes an attempt back.
     pub(crate) fn succeeded(&self, attempt: &Attempt) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let [address, pair, member] = attempt.0;
-        if let Some(count) = counts.get_mut(&address) {
-            count.n = count.n.saturating_sub(1);
+        for subject in attempt.subjects {
+            if let Some(count) = counts.get_mut(&subject) {
+                count.n = count.n.saturating_sub(1);
+            }
         }
-        counts.remove(&pair);
-        counts.remove(&member);
     }
 }
 
@@ -159,8 +167,28 @@ mod tests {
         assert_eq!(refused.count(), 95, "five, and then a pause for everybody else");
         assert!(throttle.begin("Ada@example.com ", HOME, false, now).is_err());
         let attempt = throttle.begin("ada@example.com", HOME, true, now).expect("known");
+        assert!(attempt.is_for_known);
         throttle.succeeded(&attempt);
-        assert!(throttle.begin("ada@example.com", stranger(1), false, now).is_ok());
+        assert!(throttle.begin("ada@example.com", stranger(1), false, now).is_err());
+        let later = Ticks(now.0 + WINDOW_MILLIS);
+        let attempt = throttle.begin("ada@example.com", stranger(1), false, later).expect("later");
+        assert!(!attempt.is_for_known);
+    }
+
+    #[test]
+    fn what_was_right_wipes_out_nothing_that_was_wrong() {
+        let throttle = Throttle::default();
+        let now = Ticks(1_000_000);
+        let mut n_wrong = 0;
+        for _ in 0..20 {
+            if throttle.begin("ada@example.com", HOME, true, now).is_ok() {
+                n_wrong += 1;
+            }
+            if let Ok(right) = throttle.begin("ada@example.com", HOME, true, now) {
+                throttle.succeeded(&right);
+            }
+        }
+        assert_eq!(n_wrong, FOR_PAIR);
     }
 
     #[test]

@@ -158,7 +158,7 @@ async fn salts(server: &TestServer, email: &str) -> Vec<String> {
 
 /// Time must not tell of how many accounts somebody is a member: one hash answers for all of them.
 #[tokio::test]
-async fn a_member_of_several_accounts_has_one_salt_also_after_an_older_version() {
+async fn a_member_of_several_accounts_has_one_salt_after_signing_in_at_the_latest() {
     const EMAIL: &str = "grace@example.com";
     const SECOND: &str = "of the second account";
     let server = TestServer::start().await;
@@ -167,17 +167,27 @@ async fn a_member_of_several_accounts_has_one_salt_also_after_an_older_version()
     let id = member_of(&server, other.id, EMAIL, Role::Owner).await;
     let of_both = salts(&server, EMAIL).await;
     assert!(of_both.len() == 2 && of_both[0] == of_both[1], "{of_both:?}");
-    // As versions before left it: another password, and a salt of its own.
-    let old = server.app().passwords.hash("password", Zeroizing::new(SECOND.to_owned()), None);
-    let old = old.await.expect("it is long enough");
-    let put = server.app().store.write(move |tx| {
-        let mut user = users::find(tx, id)?.expect("it is there");
-        user.password_hash = Some(old);
-        users::put(tx, &user)
-    });
-    put.await.expect("the store takes it");
+    // As it is after two invitations that are taken at once: salts of their own.
+    let put = async |password: &str| {
+        let hash =
+            server.app().passwords.hash("password", Zeroizing::new(password.to_owned()), None);
+        let hash = hash.await.expect("it is long enough");
+        let put = server.app().store.write(move |tx| {
+            let mut user = users::find(tx, id)?.expect("it is there");
+            user.password_hash = Some(hash);
+            users::put(tx, &user)
+        });
+        put.await.expect("the store takes it");
+        let of_both = salts(&server, EMAIL).await;
+        assert_ne!(of_both[0], of_both[1]);
+    };
+    // With the same password for both, the first is signed in to, and the second is hashed anew all the same.
+    put(PASSWORD).await;
+    let right = [("email", EMAIL), ("password", PASSWORD)];
+    assert_eq!(Browser::new(&server).post("/login", &right).await.status, 303);
     let of_both = salts(&server, EMAIL).await;
-    assert_ne!(of_both[0], of_both[1]);
+    assert_eq!(of_both[0], of_both[1]);
+    put(SECOND).await;
     for password in [SECOND, PASSWORD, SECOND] {
         let mut browser = Browser::new(&server);
         let fields = [("email", EMAIL), ("password", password)];
@@ -193,4 +203,42 @@ async fn a_member_of_several_accounts_has_one_salt_also_after_an_older_version()
     }
     let wrong = [("email", EMAIL), ("password", "wrong wrong wrong")];
     assert_eq!(Browser::new(&server).post("/login", &wrong).await.status, 403);
+}
+
+/// Somebody who is an admin of another account can make a member with anybody's address there, and knows its
+/// password: that must not open a way to guess the one of the first account without a pause.
+#[tokio::test]
+async fn a_membership_that_somebody_else_made_opens_no_way_to_guess_without_a_pause() {
+    const EMAIL: &str = "grace@example.com";
+    const PLANTED: &str = "known to the guesser";
+    let server = TestServer::start().await;
+    let other = server.new_account("Other", AccountKind::Organization).await;
+    member_of(&server, server.account.id, EMAIL, Role::Admin).await;
+    let id = member_of(&server, other.id, EMAIL, Role::Owner).await;
+    let hash = server.app().passwords.hash("password", Zeroizing::new(PLANTED.to_owned()), None);
+    let hash = hash.await.expect("it is long enough");
+    let put = server.app().store.write(move |tx| {
+        let mut user = users::find(tx, id)?.expect("it is there");
+        user.password_hash = Some(hash);
+        users::put(tx, &user)
+    });
+    put.await.expect("the store takes it");
+    let attempt = async |password: &str| {
+        let fields = [("email", EMAIL), ("password", password)];
+        Browser::new(&server).post("/login", &fields).await.status
+    };
+    // From an address where the planted member has signed in, now and between the guesses.
+    let mut n_guesses = 0;
+    for number in 0..60 {
+        attempt(PLANTED).await;
+        if attempt(&format!("a guess of many, {number}")).await == 403 {
+            n_guesses += 1;
+        }
+    }
+    assert_eq!(n_guesses, 10, "of a quarter of an hour, from one address");
+    // Not even the right one is taken of whoever has guessed so often, where nobody but the planted member
+    // has signed in.
+    assert_eq!(attempt(PASSWORD).await, 429);
+    server.advance(15 * 60_000);
+    assert_eq!(attempt(PASSWORD).await, 303);
 }

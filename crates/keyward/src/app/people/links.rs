@@ -48,8 +48,12 @@ async fn hash_for(
     password: Zeroizing<String>,
 ) -> Result<String, AppError> {
     let (id, email) = (user.id, user.email.clone());
-    let others = app.store.read(move |tx| users::with_email(tx, &email)).await?;
-    let beside = others.into_iter().filter(|other| other.id != id).find_map(|o| o.password_hash);
+    let others = app.read_for(user.account, move |tx| users::with_email(tx, &email)).await?;
+    // As a sign-in takes them: the first that may.
+    let beside = others
+        .into_iter()
+        .filter(|other| other.id != id && other.status == UserStatus::Active)
+        .find_map(|other| other.password_hash);
     app.passwords.hash(field, password, beside).await
 }
 
