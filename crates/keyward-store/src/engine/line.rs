@@ -3,7 +3,7 @@
 //! One account must not make the others wait: a search that looks at all of its contacts may take a second, and
 //! it may ask for many at once. So accounts have turns, and one that reads never has all of the readers.
 //!
-//! Bound: 1,024 reads wait, 256 of one account; further ones are refused as busy.
+//! Bound: 1,024 reads wait, 256 of one account and 512 of nobody's; further ones are refused as busy.
 //! Locks: one mutex around all of it, held to put a read in or to take one out.
 
 use std::collections::HashMap;
@@ -16,6 +16,8 @@ use super::ReadJob;
 use super::sqlite::{Queued, WAITING_JOBS};
 
 const OF_ONE: usize = 256;
+/// What is read before it is known for whom, as at a sign-in, leaves places for accounts.
+const OF_NOBODY: usize = 512;
 
 /// For whom something is read; nobody's reads are the program's own, and have a line as well.
 pub(super) type Owner = Option<AccountId>;
@@ -51,8 +53,8 @@ impl Line {
     /// False if too many wait already.
     pub(super) fn put(&self, owner: Owner, read: Queued<ReadJob>) -> bool {
         let mut inside = self.locked();
-        let is_full = inside.n_waiting >= WAITING_JOBS
-            || owner.is_some() && inside.waiting.len_of(&owner) >= OF_ONE;
+        let most = if owner.is_some() { OF_ONE } else { OF_NOBODY };
+        let is_full = inside.n_waiting >= WAITING_JOBS || inside.waiting.len_of(&owner) >= most;
         if !is_full {
             inside.waiting.push(owner, read);
             inside.n_waiting += 1;
@@ -150,10 +152,9 @@ mod tests {
     #[test]
     fn one_account_fills_its_part_of_the_line_and_no_more() {
         let line = Line::new(2);
-        let n_taken = (0..2000).filter(|_| put(&line, account(1))).count();
-        assert_eq!(n_taken, OF_ONE);
-        let others = (0..2000).filter(|_| put(&line, None)).count();
-        assert_eq!(n_taken + others, WAITING_JOBS);
-        assert!(!put(&line, account(2)));
+        let taken_of = |owner| (0..2000).filter(|_| put(&line, owner)).count();
+        assert_eq!([taken_of(account(1)), taken_of(None)], [OF_ONE, OF_NOBODY]);
+        assert_eq!(taken_of(account(2)), WAITING_JOBS - OF_ONE - OF_NOBODY);
+        assert!(!put(&line, account(3)));
     }
 }

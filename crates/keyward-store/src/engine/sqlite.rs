@@ -101,15 +101,23 @@ impl Engine {
         writer.begin(trouble);
         let (to_writer, waiting) = sync_channel(WAITING_JOBS);
         let writing = Some(spawn("store-writer", move || writer.run(&waiting))?);
-        let line = Arc::new(Line::new(readers.len()));
-        let mut reading = Vec::with_capacity(readers.len());
+        let mut engine = Self {
+            writer: Some(to_writer),
+            line: Arc::new(Line::new(readers.len())),
+            reading: Vec::with_capacity(readers.len()),
+            writing,
+            health,
+            meter,
+            work,
+        };
+        // Into the engine one by one: should the system have no more threads, those that run end with it.
         for number in 0..readers.len() {
-            let (readers, line) = (Arc::clone(&readers), Arc::clone(&line));
-            let (meter, work) = (Arc::clone(&meter), Arc::clone(&work));
+            let (readers, line) = (Arc::clone(&readers), Arc::clone(&engine.line));
+            let (meter, work) = (Arc::clone(&engine.meter), Arc::clone(&engine.work));
             let read = move || readers.run(number, &line, &meter.reads, &work);
-            reading.push(spawn("store-reader", read)?);
+            engine.reading.push(spawn("store-reader", read)?);
         }
-        Ok(Self { writer: Some(to_writer), line, reading, writing, health, meter, work })
+        Ok(engine)
     }
 
     pub(crate) fn write(&self, job: WriteJob) -> Result<(), StoreError> {

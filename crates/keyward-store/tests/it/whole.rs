@@ -10,8 +10,12 @@ use keyward_core::id::AccountId;
 use keyward_store::contacts;
 use keyward_store::{Constraint, Options, Store, StoreError, Tx, accounts, changes, keys};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::world::{World, account, contact, key};
+
+/// More than any machine needs: what takes longer never ends.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_fifty_at_once_one_wins_and_the_others_are_told_of_the_conflict() {
@@ -123,15 +127,18 @@ async fn reads_of_one_account_that_take_long_make_no_other_account_wait() {
         });
     }
     // All of them wait for the store or have a reader, and none is answered.
-    while begun.load(Ordering::SeqCst) < 2 || world.store.figures().reads.waiting != 18 {
-        tokio::task::yield_now().await;
-    }
+    let all_wait = async {
+        while begun.load(Ordering::SeqCst) < 2 || world.store.figures().reads.waiting != 18 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, all_wait).await.expect("two have readers");
     for number in 2..10 {
-        let answered = world.store.read_for(id(number), move |_| Ok::<_, StoreError>(number)).await;
-        assert_eq!(answered, Ok(number));
+        let read = world.store.read_for(id(number), move |_| Ok::<_, StoreError>(number));
+        assert_eq!(timeout(PATIENCE, read).await.expect("it has a turn"), Ok(number));
     }
-    let answered = world.store.read(|_| Ok::<_, StoreError>(0)).await;
-    assert_eq!(answered, Ok(0));
+    let read = world.store.read(|_| Ok::<_, StoreError>(0));
+    assert_eq!(timeout(PATIENCE, read).await.expect("it has a turn"), Ok(0));
     assert_eq!(world.store.figures().reads.waiting, 18, "two of three readers are what it has");
     for _ in 0..20 {
         go.send(()).expect("they wait");

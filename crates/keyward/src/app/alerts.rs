@@ -61,7 +61,7 @@ pub(super) fn rules_in(tx: &mut Tx<'_>, account: AccountId) -> Result<Vec<Rule>,
 /// # Errors
 /// If the store does not answer.
 pub async fn rules(app: &App, account: AccountId) -> Result<Vec<Rule>, AppError> {
-    app.store.read_for(account, move |tx| Ok(rules_in(tx, account)?)).await
+    app.read_for(account, move |tx| Ok(rules_in(tx, account)?)).await
 }
 
 /// Changes a rule.
@@ -156,31 +156,30 @@ pub async fn list(
         return Err(AppError::NotAllowed);
     }
     let (person, now) = (*person, app.clock.wall());
-    app.store
-        .read_for(person.account, move |tx| {
-            let mut found = alerts::list(tx, person.account, only_open, MOST_LISTED)?;
-            if only_open == Some(true) {
-                found.retain(|alert| alert.snoozed_until.is_none_or(|until| until <= now));
-            }
-            if person.role == Role::Developer {
-                let mut seen = vec![];
-                for alert in found {
-                    let sees = match alert.key {
-                        // What concerns the whole account tells of keys that are not theirs.
-                        None => false,
-                        Some(id) => key_list::find(tx, person.account, id, now)?.is_some_and(|l| {
-                            person.role.sees_keys_of(l.record.environment, l.is_shared)
-                        }),
-                    };
-                    if sees {
-                        seen.push(alert);
-                    }
+    app.read_for(person.account, move |tx| {
+        let mut found = alerts::list(tx, person.account, only_open, MOST_LISTED)?;
+        if only_open == Some(true) {
+            found.retain(|alert| alert.snoozed_until.is_none_or(|until| until <= now));
+        }
+        if person.role == Role::Developer {
+            let mut seen = vec![];
+            for alert in found {
+                let sees = match alert.key {
+                    // What concerns the whole account tells of keys that are not theirs.
+                    None => false,
+                    Some(id) => key_list::find(tx, person.account, id, now)?.is_some_and(|l| {
+                        person.role.sees_keys_of(l.record.environment, l.is_shared)
+                    }),
+                };
+                if sees {
+                    seen.push(alert);
                 }
-                found = seen;
             }
-            Ok(found)
-        })
-        .await
+            found = seen;
+        }
+        Ok(found)
+    })
+    .await
 }
 
 async fn change(

@@ -83,7 +83,7 @@ pub fn account_target(id: AccountId) -> String {
 /// # Errors
 /// If the store does not answer.
 pub async fn list(app: &App, filter: AuditFilter) -> Result<Vec<Entry>, AppError> {
-    app.store.read_for(filter.account, move |tx| Ok(audit::list(tx, &filter)?)).await
+    app.read_for(filter.account, move |tx| Ok(audit::list(tx, &filter)?)).await
 }
 
 /// The first line of an export as CSV.

@@ -136,11 +136,10 @@ impl Teller {
 /// If the caller can see no such contact.
 pub async fn find(app: &App, caller: &Caller, id: ContactId) -> Result<Contact, AppError> {
     let scope = scope(caller);
-    app.store
-        .read_for(caller.own_account(), move |tx| {
-            contacts::find(tx, &scope, id)?.ok_or(AppError::NotFound(Resource::Contact))
-        })
-        .await
+    app.read_for(caller.account(), move |tx| {
+        contacts::find(tx, &scope, id)?.ok_or(AppError::NotFound(Resource::Contact))
+    })
+    .await
 }
 
 /// The contact with this number.
@@ -151,12 +150,11 @@ pub async fn find_by_number(app: &App, caller: &Caller, number: &str) -> Result<
     let scope = scope(caller);
     let e164 = phone::to_e164(number);
     let e164 = e164.ok_or_else(|| AppError::PhoneNumber(phone::EXPECTED.to_owned()))?;
-    app.store
-        .read_for(caller.own_account(), move |tx| {
-            let found = contacts::find_by_number(tx, &scope, &e164)?;
-            found.ok_or(AppError::NotFound(Resource::Contact))
-        })
-        .await
+    app.read_for(caller.account(), move |tx| {
+        let found = contacts::find_by_number(tx, &scope, &e164)?;
+        found.ok_or(AppError::NotFound(Resource::Contact))
+    })
+    .await
 }
 
 /// One page of contacts, newest first, and how many there are in all.
@@ -172,11 +170,10 @@ pub async fn page(
     let ContactQuery { search, channel, offset, limit } = query;
     let channel = channel.map(|channel| channel.as_str().to_owned());
     let filter = ContactFilter { search, channel };
-    app.store
-        .read_for(caller.own_account(), move |tx| {
-            Ok(contacts::page(tx, &scope, &filter, offset, limit)?)
-        })
-        .await
+    app.read_for(caller.account(), move |tx| {
+        Ok(contacts::page(tx, &scope, &filter, offset, limit)?)
+    })
+    .await
 }
 
 /// Changes a contact. `finish` gets it in the transaction; durable when this returns.

@@ -96,8 +96,9 @@ pub async fn begin(
     if !is_first {
         return Err(AppError::InProgress);
     }
-    let turn = Turn { digest, account: caller.own_account(), in_flight };
-    let found = app.store.read(move |tx| idempotency::find(tx, &digest, older(at))).await?;
+    let account = caller.own_account();
+    let turn = Turn { digest, account, in_flight };
+    let found = app.read_for(account, move |tx| idempotency::find(tx, &digest, older(at))).await?;
     let Some(kept) = found else { return Ok(Begun::First(turn)) };
     let body = app.vault.open(&kept.body, &purpose(&digest))?;
     Ok(Begun::Again(Answer {

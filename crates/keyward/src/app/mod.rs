@@ -45,7 +45,7 @@ use std::sync::{Arc, Mutex};
 
 use keyward_core::id::{AccountId, AlertId, ContactId, KeyId, SessionId, UserId, WebhookId};
 use keyward_core::time::{DAY_MILLIS, HOUR_MILLIS, UnixMillis};
-use keyward_store::{Store, Tx};
+use keyward_store::{Store, StoreError, Tx};
 
 use crate::config::Settings;
 use crate::mail::Mailer;
@@ -124,6 +124,25 @@ macro_rules! new_ids {
 }
 
 impl App {
+    /// Reads from the store for an account. Accounts have turns; an organization has them together with its
+    /// profiles, which spend its limits.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn read_for<T, E, F>(
+        &self,
+        account: impl Into<Option<AccountId>>,
+        f: F,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let owner = account.into().map(|account| self.reach.organization_of(account));
+        self.store.read_for(owner, f).await
+    }
+
     #[must_use]
     pub fn new(
         store: Store,

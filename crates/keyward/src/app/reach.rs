@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use keyward_core::account::RateClass;
 use keyward_core::digest::KeyDigest;
+use keyward_core::id::AccountId;
 use keyward_core::record::LastUse;
 use keyward_core::time::{Moment, UnixMillis};
 use keyward_core::verifier::Verifier;
@@ -36,6 +37,17 @@ pub enum Reach {
     Here(Follower),
     /// In a server that may be running on the same data folder.
     Elsewhere { socket: PathBuf },
+}
+
+impl Reach {
+    /// The organization of a profile, as far as it is known here; any other account itself.
+    pub(super) fn organization_of(&self, account: AccountId) -> AccountId {
+        let Self::Here(follower) = self else { return account };
+        let index = follower.verifier.index();
+        let slot = index.find_account(account);
+        let facts = slot.and_then(|slot| index.account_facts(slot));
+        facts.and_then(|facts| facts.organization).unwrap_or(account)
+    }
 }
 
 /// Keeps a verifier true to the store.

@@ -51,7 +51,7 @@ fn check_sees_any(person: &Person) -> Result<(), AppError> {
 /// If the store does not answer.
 pub async fn sees_strangers(app: &App, person: &Person) -> Result<bool, AppError> {
     let person = *person;
-    app.store.read_for(person.account, move |tx| sees_strangers_in(tx, &person)).await
+    app.read_for(person.account, move |tx| sees_strangers_in(tx, &person)).await
 }
 
 fn sees_strangers_in(tx: &mut Tx<'_>, person: &Person) -> Result<bool, AppError> {
@@ -72,24 +72,23 @@ pub async fn list(
     check_sees_any(person)?;
     let (person, now) = (*person, app.clock.wall());
     filter.only_test_or_shared = person.role == Role::Developer;
-    app.store
-        .read_for(person.account, move |tx| {
-            match whose {
-                Whose::Account(account) if account == person.account => {}
-                Whose::Account(_) => return Err(AppError::NotFound(Resource::Account)),
-                Whose::Key(id) => {
-                    let listed = key_list::find(tx, person.account, id, now)?;
-                    let sees = |listed: &key_list::Listed| {
-                        person.role.sees_keys_of(listed.record.environment, listed.is_shared)
-                    };
-                    listed.filter(sees).ok_or(AppError::NotFound(Resource::ApiKey))?;
-                }
-                Whose::Strangers if sees_strangers_in(tx, &person)? => {}
-                Whose::Strangers => return Err(AppError::NotAllowed),
+    app.read_for(person.account, move |tx| {
+        match whose {
+            Whose::Account(account) if account == person.account => {}
+            Whose::Account(_) => return Err(AppError::NotFound(Resource::Account)),
+            Whose::Key(id) => {
+                let listed = key_list::find(tx, person.account, id, now)?;
+                let sees = |listed: &key_list::Listed| {
+                    person.role.sees_keys_of(listed.record.environment, listed.is_shared)
+                };
+                listed.filter(sees).ok_or(AppError::NotFound(Resource::ApiKey))?;
             }
-            Ok(requests::list(tx, whose, &filter)?)
-        })
-        .await
+            Whose::Strangers if sees_strangers_in(tx, &person)? => {}
+            Whose::Strangers => return Err(AppError::NotAllowed),
+        }
+        Ok(requests::list(tx, whose, &filter)?)
+    })
+    .await
 }
 
 /// What was decided about a request, at which check, why, and what to do. One without a known key may
@@ -108,7 +107,6 @@ pub async fn find(
     check_sees_any(person)?;
     let (person, wanted) = (*person, request_id.trim().to_owned());
     let told = app
-        .store
         .read_for(person.account, move |tx| {
             let row = requests::find(tx, person.account, &wanted)?;
             let row = row.ok_or(AppError::NotFound(Resource::Request))?;

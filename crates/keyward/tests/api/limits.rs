@@ -1,10 +1,16 @@
 //! Contract 5: rate windows and their headers.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use keyward::app::{Actor, accounts};
 use keyward_core::account::{AccountKind, Environment, RateClass};
+use keyward_store::{StoreError, Tx};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::support::{KeyOf, TestServer};
 
@@ -58,11 +64,11 @@ content-length: 288
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn at_any_concurrency_exactly_the_limit_is_let_in_and_each_remaining_is_told_once() {
-    let server = std::sync::Arc::new(TestServer::start().await);
+    let server = Arc::new(TestServer::start().await);
     let keys = [server.key().await, server.key().await];
     let mut calls = JoinSet::new();
     for number in 0..300 {
-        let (server, key) = (std::sync::Arc::clone(&server), keys[number % 2].clone());
+        let (server, key) = (Arc::clone(&server), keys[number % 2].clone());
         calls.spawn(async move { server.get("/v3/me").key(&key).send().await });
     }
     let mut told: BTreeMap<(u16, Option<u32>), u32> = BTreeMap::new();
@@ -166,4 +172,56 @@ async fn guessing_is_limited_by_address_and_stops_nobody_with_a_good_key() {
     assert_eq!(server.get("/v3/me").key(&key).send().await.verdict(), "200");
     server.advance(60_000);
     assert_eq!(server.get("/v3/me").send().await.verdict(), "401 AUTH_001");
+}
+
+/// A read that ends when it is told to, and says when it began.
+fn held(
+    begun: &Arc<AtomicU32>,
+    go: &Arc<Mutex<Receiver<()>>>,
+) -> impl FnOnce(&mut Tx<'_>) -> Held + Send + use<> {
+    let (begun, go) = (Arc::clone(begun), Arc::clone(go));
+    move |_| {
+        begun.fetch_add(1, Ordering::SeqCst);
+        let told = go.lock().map_err(|_| StoreError::Busy)?.recv();
+        told.map_err(|_| StoreError::Busy)
+    }
+}
+
+type Held = Result<(), StoreError>;
+
+/// More than any machine needs: what takes longer never ends.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+async fn an_organization_and_its_profiles_have_turns_at_the_store_together() {
+    let server = Arc::new(TestServer::start().await);
+    let other = server.new_account("Other", AccountKind::Organization).await.id;
+    let key = server.issue(KeyOf { account: other, ..server.usual() }).await;
+    let mut of_one = vec![server.account.id];
+    for name in ["Shop", "Outlet", "Market"] {
+        of_one.push(server.new_account(name, AccountKind::Profile).await.id);
+    }
+    let (end, go) = std::sync::mpsc::channel();
+    let (begun, go) = (Arc::<AtomicU32>::default(), Arc::new(Mutex::new(go)));
+    let mut reads = JoinSet::new();
+    for account in of_one.into_iter().cycle().take(40) {
+        let (server, read) = (Arc::clone(&server), held(&begun, &go));
+        reads.spawn(async move { server.app().read_for(account, read).await });
+    }
+    let two_read = async {
+        while begun.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, two_read).await.expect("two of three readers are theirs");
+    for _ in 0..20 {
+        let asked = server.get("/v3/contacts").key(&key);
+        let reply = timeout(PATIENCE, asked.send()).await.expect("the third one is left");
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    assert_eq!(begun.load(Ordering::SeqCst), 2);
+    for _ in 0..40 {
+        end.send(()).expect("they wait");
+    }
+    assert!(reads.join_all().await.iter().all(Result::is_ok));
 }

@@ -93,13 +93,13 @@ pub async fn issue_and<R: Send + 'static>(
 /// # Errors
 /// As [`issue`].
 pub async fn rehearse(app: &App, actor: &Actor, new: NewKey) -> Result<Issued, AppError> {
-    let (issued, actor) = (draft(app, actor, new)?, *actor);
-    app.store
-        .read(move |tx| {
-            Bounds::of(tx, &actor)?.check(&issued.record)?;
-            Ok(issued)
-        })
-        .await
+    let (account, actor) = (new.account, *actor);
+    let issued = draft(app, &actor, new)?;
+    app.read_for(account, move |tx| {
+        Bounds::of(tx, &actor)?.check(&issued.record)?;
+        Ok(issued)
+    })
+    .await
 }
 
 /// A key in clear for an answer that only shows what a rotation would give.
@@ -214,7 +214,7 @@ impl Teller {
 /// # Errors
 /// If the store does not answer.
 pub async fn list(app: &App, filter: KeyFilter) -> Result<Vec<KeyRecord>, AppError> {
-    app.store.read_for(filter.account, move |tx| Ok(keys::list(tx, &filter)?)).await
+    app.read_for(filter.account, move |tx| Ok(keys::list(tx, &filter)?)).await
 }
 
 /// One page of the keys that a key sees: those of its account and environment.
@@ -222,7 +222,7 @@ pub async fn list(app: &App, filter: KeyFilter) -> Result<Vec<KeyRecord>, AppErr
 /// # Errors
 /// If the store does not answer.
 pub async fn seen_by_key(app: &App, query: KeyQuery) -> Result<KeyPage, AppError> {
-    app.store.read_for(query.account, move |tx| Ok(key_list::page(tx, &query)?)).await
+    app.read_for(query.account, move |tx| Ok(key_list::page(tx, &query)?)).await
 }
 
 /// The key, if a key sees it.
@@ -231,12 +231,11 @@ pub async fn seen_by_key(app: &App, query: KeyQuery) -> Result<KeyPage, AppError
 /// If there is none in its account and environment.
 pub async fn find_for_key(app: &App, caller: &Caller, id: KeyId) -> Result<KeyRecord, AppError> {
     let (account, environment) = (caller.account(), caller.environment());
-    app.store
-        .read_for(account, move |tx| {
-            let key = keys::find_in(tx, account, environment, id)?;
-            key.ok_or(AppError::NotFound(Resource::ApiKey))
-        })
-        .await
+    app.read_for(account, move |tx| {
+        let key = keys::find_in(tx, account, environment, id)?;
+        key.ok_or(AppError::NotFound(Resource::ApiKey))
+    })
+    .await
 }
 
 /// # Errors

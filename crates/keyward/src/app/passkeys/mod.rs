@@ -121,7 +121,7 @@ impl Passkeys {
 /// If the store does not answer.
 pub async fn list(app: &App, entered: &Entered) -> Result<Vec<StoredPasskey>, AppError> {
     let user = entered.user.id;
-    app.store.read(move |tx| Ok(rows::of_user(tx, user)?)).await
+    app.read_for(entered.user.account, move |tx| Ok(rows::of_user(tx, user)?)).await
 }
 
 /// One of the own passkeys.
@@ -130,9 +130,10 @@ pub async fn list(app: &App, entered: &Entered) -> Result<Vec<StoredPasskey>, Ap
 /// If there is no such passkey.
 pub async fn find(app: &App, entered: &Entered, id: PasskeyId) -> Result<StoredPasskey, AppError> {
     let user = entered.user.id;
-    app.store
-        .read(move |tx| rows::find(tx, user, id)?.ok_or(AppError::NotFound(Resource::Passkey)))
-        .await
+    app.read_for(entered.user.account, move |tx| {
+        rows::find(tx, user, id)?.ok_or(AppError::NotFound(Resource::Passkey))
+    })
+    .await
 }
 
 fn check_room(n_passkeys: usize) -> Result<(), AppError> {

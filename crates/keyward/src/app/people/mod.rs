@@ -55,21 +55,20 @@ pub struct Linked {
 /// If the store does not answer.
 pub async fn list(app: &App, account: AccountId) -> Result<Vec<Member>, AppError> {
     let now = app.clock.wall();
-    app.store
-        .read_for(account, move |tx| {
-            let members = users::of_account(tx, account)?;
-            let member = |tx: &mut Tx<'_>, user: User| {
-                let seen = sessions::of_user(tx, user.id)?.first().map(|s| s.seen_at);
-                Ok::<_, StoreError>(Member {
-                    invitation_ends: sessions::invitation_ends(tx, user.id)?,
-                    seen_at: seen,
-                    n_keys: key_list::made_by(tx, user.id, now)?,
-                    user,
-                })
-            };
-            members.into_iter().map(|user| Ok(member(tx, user)?)).collect()
-        })
-        .await
+    app.read_for(account, move |tx| {
+        let members = users::of_account(tx, account)?;
+        let member = |tx: &mut Tx<'_>, user: User| {
+            let seen = sessions::of_user(tx, user.id)?.first().map(|s| s.seen_at);
+            Ok::<_, StoreError>(Member {
+                invitation_ends: sessions::invitation_ends(tx, user.id)?,
+                seen_at: seen,
+                n_keys: key_list::made_by(tx, user.id, now)?,
+                user,
+            })
+        };
+        members.into_iter().map(|user| Ok(member(tx, user)?)).collect()
+    })
+    .await
 }
 
 /// The members that a key sees: all but the owner, and none who is suspended. Contract 8.
@@ -81,15 +80,14 @@ pub async fn seen_by_key(app: &App, caller: &Caller) -> Result<Vec<User>, AppErr
     let is_listed = |user: &User| {
         user.role != Role::Owner && matches!(user.status, UserStatus::Active | UserStatus::Invited)
     };
-    app.store
-        .read_for(account, move |tx| {
-            let mut members = users::of_environment(tx, account, environment)?;
-            members.retain(is_listed);
-            // Newest first. Contract 7.
-            members.reverse();
-            Ok(members)
-        })
-        .await
+    app.read_for(account, move |tx| {
+        let mut members = users::of_environment(tx, account, environment)?;
+        members.retain(is_listed);
+        // Newest first. Contract 7.
+        members.reverse();
+        Ok(members)
+    })
+    .await
 }
 
 /// One member, as a key sees it.
@@ -98,12 +96,11 @@ pub async fn seen_by_key(app: &App, caller: &Caller) -> Result<Vec<User>, AppErr
 /// If there is none, or it is the owner.
 pub async fn find_for_key(app: &App, caller: &Caller, id: UserId) -> Result<User, AppError> {
     let (account, environment) = (caller.account(), caller.environment());
-    app.store
-        .read_for(account, move |tx| {
-            let user = users::find_in(tx, account, environment, id)?;
-            user.filter(|user| user.role != Role::Owner).ok_or(AppError::NotFound(Resource::User))
-        })
-        .await
+    app.read_for(account, move |tx| {
+        let user = users::find_in(tx, account, environment, id)?;
+        user.filter(|user| user.role != Role::Owner).ok_or(AppError::NotFound(Resource::User))
+    })
+    .await
 }
 
 /// The names of all members an account has and had.
@@ -111,7 +108,7 @@ pub async fn find_for_key(app: &App, caller: &Caller, id: UserId) -> Result<User
 /// # Errors
 /// If the store does not answer.
 pub async fn names_of(app: &App, account: AccountId) -> Result<Vec<Named>, AppError> {
-    app.store.read_for(account, move |tx| Ok(users::names_of(tx, account)?)).await
+    app.read_for(account, move |tx| Ok(users::names_of(tx, account)?)).await
 }
 
 /// The member with an address, for the command line.

@@ -109,7 +109,7 @@ fn found(tx: &mut Tx<'_>, scope: Scope, id: WebhookId) -> Result<Webhook, AppErr
 /// # Errors
 /// If there is no such webhook.
 pub async fn find(app: &App, scope: Scope, id: WebhookId) -> Result<Webhook, AppError> {
-    app.store.read_for(scope.account, move |tx| found(tx, scope, id)).await
+    app.read_for(scope.account, move |tx| found(tx, scope, id)).await
 }
 
 /// The environment of a webhook of an account, for people, who see both.
@@ -117,13 +117,12 @@ pub async fn find(app: &App, scope: Scope, id: WebhookId) -> Result<Webhook, App
 /// # Errors
 /// If there is no such webhook.
 pub async fn scope_of(app: &App, account: AccountId, id: WebhookId) -> Result<Scope, AppError> {
-    app.store
-        .read_for(account, move |tx| {
-            let webhook = webhooks::find_in(tx, account, None, id)?;
-            let webhook = webhook.ok_or(AppError::NotFound(Resource::Webhook))?;
-            Ok(Scope { account, environment: webhook.environment })
-        })
-        .await
+    app.read_for(account, move |tx| {
+        let webhook = webhooks::find_in(tx, account, None, id)?;
+        let webhook = webhook.ok_or(AppError::NotFound(Resource::Webhook))?;
+        Ok(Scope { account, environment: webhook.environment })
+    })
+    .await
 }
 
 /// One page of webhooks, newest first, and how many there are in all.
@@ -137,8 +136,7 @@ pub async fn page(
     offset: u64,
     limit: u32,
 ) -> Result<(Vec<Webhook>, u64), AppError> {
-    app.store
-        .read_for(scope.account, move |tx| Ok(webhooks::page(tx, &scope, &filter, offset, limit)?))
+    app.read_for(scope.account, move |tx| Ok(webhooks::page(tx, &scope, &filter, offset, limit)?))
         .await
 }
 
@@ -320,12 +318,11 @@ pub async fn events_page(
     offset: u64,
     limit: u32,
 ) -> Result<(Vec<Event>, u64), AppError> {
-    app.store
-        .read_for(scope.account, move |tx| {
-            found(tx, scope, id)?;
-            Ok(webhook_events::page(tx, id, search.as_deref(), offset, limit)?)
-        })
-        .await
+    app.read_for(scope.account, move |tx| {
+        found(tx, scope, id)?;
+        Ok(webhook_events::page(tx, id, search.as_deref(), offset, limit)?)
+    })
+    .await
 }
 
 /// An event of a webhook, with its attempts.
@@ -338,15 +335,14 @@ pub async fn find_event(
     id: WebhookId,
     event: EventId,
 ) -> Result<(Webhook, Event, Vec<Attempt>), AppError> {
-    app.store
-        .read_for(scope.account, move |tx| {
-            let webhook = found(tx, scope, id)?;
-            let event = webhook_events::find(tx, id, event)?;
-            let event = event.ok_or(AppError::NotFound(Resource::Event))?;
-            let attempts = webhook_events::attempts(tx, event.id)?;
-            Ok((webhook, event, attempts))
-        })
-        .await
+    app.read_for(scope.account, move |tx| {
+        let webhook = found(tx, scope, id)?;
+        let event = webhook_events::find(tx, id, event)?;
+        let event = event.ok_or(AppError::NotFound(Resource::Event))?;
+        let attempts = webhook_events::attempts(tx, event.id)?;
+        Ok((webhook, event, attempts))
+    })
+    .await
 }
 
 /// Queues an event once more.

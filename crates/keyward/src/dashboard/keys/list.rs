@@ -152,7 +152,6 @@ pub async fn list(request: Request) -> Page {
     let from_hour = chart::Span::Day.first_hour(now);
     let (page, sums, names) = request
         .app
-        .store
         .read_for(query.account, move |tx| {
             let page = key_list::page(tx, &query)?;
             let sums =

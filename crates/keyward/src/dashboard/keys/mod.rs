@@ -55,7 +55,6 @@ async fn find(request: &Request) -> Result<(Listed, Names), Stop> {
     let (id, person, now) = (request.id::<KeyId>()?, request.person()?, request.at);
     let (found, names) = request
         .app
-        .store
         .read_for(person.account, move |tx| {
             let found = key_list::find(tx, person.account, id, now)?;
             Ok::<_, AppError>((found, users::names_of(tx, person.account)?))

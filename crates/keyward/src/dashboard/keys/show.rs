@@ -100,7 +100,6 @@ pub async fn show(request: Request) -> Page {
     let may_see_requests = person.role != Role::Billing;
     let (sums, found, trail, networks, successor, old) = request
         .app
-        .store
         .read_for(person.account, move |tx| {
             let filter = RequestFilter { most: 10, ..RequestFilter::default() };
             let found = requests::list(tx, Whose::Key(id), &filter)?;

@@ -201,7 +201,6 @@ pub async fn show(request: Request) -> Page {
     let only = person.role == Role::Developer;
     let (sums, busiest, todos, has_keys) = request
         .app
-        .store
         .read_for(person.account, move |tx| {
             let sums = usage::hours_of_account(tx, Some(person.account), from_hour)?;
             let busiest = usage::busiest(tx, person.account, from_day, only, 5)?;
