@@ -26,8 +26,16 @@ pub fn timestamp(at: UnixMillis) -> String {
 #[must_use]
 pub fn timestamp_bytes(at: UnixMillis) -> [u8; 20] {
     let mut text = *b"1970-01-01T00:00:00Z";
-    let Ok(time) = jiff::Timestamp::from_second(at.seconds()) else { return text };
-    let time = jiff::tz::Offset::UTC.to_datetime(time);
+    let time = match jiff::Timestamp::from_second(at.seconds()) {
+        Ok(time) => jiff::tz::Offset::UTC.to_datetime(time),
+        // The library's time stamps leave out the last day, by which is said that something has no end.
+        Err(_) => {
+            let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+            let since = jiff::SignedDuration::from_secs(at.seconds());
+            let Ok(time) = epoch.checked_add(since) else { return text };
+            time
+        }
+    };
     let Ok(year) = u16::try_from(time.year()) else { return text };
     let digit = |number: u16| b'0' + u8::try_from(number % 10).unwrap_or(0);
     for (place, number) in [(0, year / 1000), (1, year / 100), (2, year / 10), (3, year)] {

@@ -75,8 +75,10 @@ fn time(tag: u8, text: &str) -> Option<UnixMillis> {
     let two = |at: usize| rest.get(at..at + 2)?.parse::<i8>().ok();
     let date = jiff::civil::Date::new(year, two(0)?, two(2)?).ok()?;
     let time = jiff::civil::Time::new(two(4)?, two(6)?, two(8)?, 0).ok()?;
-    let at = jiff::tz::TimeZone::UTC.to_timestamp(date.to_datetime(time)).ok()?;
-    Some(UnixMillis(at.as_millisecond()))
+    // Why not a time stamp of the library's: its last one is a day before the end of the year 9999, by which
+    // a certificate says that it has no end.
+    let since = date.to_datetime(time).duration_since(jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0));
+    Some(UnixMillis(since.as_secs().checked_mul(1000)?))
 }
 
 #[cfg(test)]
@@ -106,6 +108,15 @@ mod tests {
         check(2027, "2026-12-01T00:00:00Z", "2027-02-28T00:00:00Z");
         check(2050, "2049-12-01T00:00:00Z", "2050-02-28T00:00:00Z");
         check(4096, "4095-12-01T00:00:00Z", "4096-02-28T00:00:00Z");
+    }
+
+    #[test]
+    fn one_without_an_end_is_read_as_well() {
+        assert_eq!(
+            time(GENERALIZED_TIME, "99991231235959Z"),
+            Some(UnixMillis(253_402_300_799_000))
+        );
+        assert_eq!(crate::when(UnixMillis(253_402_300_799_000)), "9999-12-31T23:59:59Z");
     }
 
     #[test]
