@@ -31,7 +31,7 @@ use keyward_core::turns::Turns;
 use keyward_tower::{Code, Peer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tower_service::Service;
 
@@ -254,13 +254,6 @@ impl Voice {
     }
 }
 
-/// Waits until all others had a turn, with few that do so at once.
-async fn stand_back(piled: &Semaphore) {
-    // Never closed.
-    let _place = piled.acquire().await;
-    tokio::task::yield_now().await;
-}
-
 /// HTTP/1.1, over TLS or not.
 fn connect<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: T,
@@ -276,16 +269,14 @@ fn connect<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let unreadable: Unreadable = Arc::new(move |code: Code| door.unreadable(code, address.ip()));
     let wire = Wire::new(stream, unreadable, Arc::clone(&activity));
     let service = guarded.service.clone().for_peer(Peer { address, is_encrypted });
-    let piled = Arc::clone(&guarded.piled);
+    let piles = Arc::clone(&guarded.piles);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let piled = activity.work().then(|| Arc::clone(&piled));
+        let piled = activity.work().then(|| Arc::clone(&piles));
         let mut service = service.clone();
         async move {
-            // Why: the library answers up to 16 requests of a pile before anybody else has a turn, and a few
-            // thousand clients that send piles would hold up this thread for a quarter of a second, or each
-            // other request for as long as one of each of them takes.
-            if let Some(piled) = piled {
-                Box::pin(stand_back(&piled)).await;
+            // Why boxed: a connection at rest has no need of the room.
+            if let Some(piles) = piled {
+                Box::pin(piles.stand_back(address.ip())).await;
             }
             let mut answer = service.call(request).await;
             if let (true, Ok(answer)) = (is_encrypted, &mut answer) {
@@ -358,37 +349,4 @@ fn is_exhausted(error: &io::Error) -> bool {
     const ENOBUFS: i32 = 105;
     const ENOMEM: i32 = 12;
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS | ENOMEM))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn between_two_turns_of_others_few_requests_of_piles_are_answered() {
-        let piled = Arc::new(Semaphore::new(AT_ONCE));
-        let n_answered = Arc::new(AtomicUsize::new(0));
-        for _ in 0..2000 {
-            let (piled, n_answered) = (Arc::clone(&piled), Arc::clone(&n_answered));
-            tokio::spawn(async move {
-                loop {
-                    stand_back(&piled).await;
-                    n_answered.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        // All of them have begun.
-        while n_answered.load(Ordering::Relaxed) < 2000 {
-            tokio::task::yield_now().await;
-        }
-        for _ in 0..100 {
-            let before = n_answered.load(Ordering::Relaxed);
-            tokio::task::yield_now().await;
-            let n_between = n_answered.load(Ordering::Relaxed) - before;
-            assert!(n_between <= 2 * AT_ONCE, "{n_between}");
-        }
-        assert!(n_answered.load(Ordering::Relaxed) >= 2000 + 50 * AT_ONCE, "they go on");
-    }
 }

@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod open;
 pub mod openapi;
 pub mod pages;
+pub mod piles;
 pub mod places;
 pub mod routes;
 pub mod stack;
@@ -30,7 +31,7 @@ use keyward_core::index::KeyIndex;
 use keyward_core::verifier::Verifier;
 use keyward_store::{SCHEMA, Store, Trouble, accounts, keys};
 use keyward_tower::{Auth, AuthLayer, Door};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tower_layer::Layer as _;
 
@@ -52,6 +53,7 @@ use crate::workers::{self, UsageWriter};
 use hold::{Hold, hold};
 use lanes::Lanes;
 use listen::Voice;
+use piles::Piles;
 use places::{Connected, Places};
 use routes::RouteTable;
 use stack::{Around, Dispatch, Inside, RequestLog};
@@ -74,8 +76,7 @@ pub struct Guarded {
     door: Arc<TheDoor>,
     tls: Option<Arc<Tls>>,
     bodies: Arc<Bodies>,
-    /// Places for requests that came in one pile with others (`listen`).
-    piled: Arc<Semaphore>,
+    piles: Arc<Piles>,
 }
 
 /// What a server is started with: the settings, and time, chance and log as arguments.
@@ -235,8 +236,8 @@ impl Running {
                 }));
                 let service = AuthLayer::new(Arc::clone(&door)).layer(dispatch);
                 let bodies = Arc::clone(&app.bodies);
-                let piled = Arc::new(Semaphore::new(listen::AT_ONCE));
-                Guarded { service, door, tls: tls.clone(), bodies, piled }
+                let piles = Arc::new(Piles::new(listen::AT_ONCE));
+                Guarded { service, door, tls: tls.clone(), bodies, piles }
             }
         };
         let (stop, stopping) = watch::channel(false);
