@@ -49,12 +49,13 @@ command -v c++ >/dev/null || install_package g++ "libFuzzer is written in C++"
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 folder=${CARGO_TARGET_DIR:-target}/fuzz
-flags=
+# So that everything is built anew when other crates are counted.
+flags="--cfg=fuzz_rules=\"$(cksum <scripts/fuzz-rustc.sh | cut -d' ' -f1)\""
 case $sanitizer in
 none) built=$folder ;;
 address)
     export RUSTC_BOOTSTRAP=1
-    flags="-Zsanitizer=address"
+    flags+=" -Zsanitizer=address"
     built=$folder/address
     ;;
 *) fail "there is no sanitizer $sanitizer: none or address" ;;

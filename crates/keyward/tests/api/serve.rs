@@ -3,8 +3,10 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, Signal, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::metrics::Scrape;
 use crate::program::{Served, Shell, call};
@@ -78,7 +80,16 @@ fn a_log_that_nobody_reads_holds_up_neither_answers_nor_the_end() {
         assert!(n_answers < 100_000, "the pipe takes everything");
     }
     served.signal(Signal::TERM);
+    // One that never ends is killed, and has no exit code.
+    let (pid, (ended, waiting)) = (served.pid(), std::sync::mpsc::channel::<()>());
+    let watch = std::thread::spawn(move || {
+        if waiting.recv_timeout(Duration::from_secs(120)) == Err(RecvTimeoutError::Timeout) {
+            kill_process(pid, Signal::KILL).expect("it runs");
+        }
+    });
     let status = served.child.wait().expect("it was started");
+    drop(ended);
+    watch.join().expect("no panic");
     assert_eq!(status.code(), Some(0));
 }
 

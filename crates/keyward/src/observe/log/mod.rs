@@ -87,7 +87,9 @@ pub struct LogFigures {
     pub dropped: u64,
 }
 
-/// The thread that writes. It ends when this is dropped, with what waits until then.
+/// The thread that writes. It ends when this is dropped, with what waits until then; what is said later is
+/// counted as dropped.
+#[must_use]
 pub struct LogWriter {
     shared: Arc<Shared>,
     thread: Thread,
@@ -118,7 +120,6 @@ impl Drop for LogWriter {
 
 impl Log {
     /// Starts the thread that writes to `out`.
-    #[must_use]
     pub fn start(format: LogFormat, out: Box<dyn Write + Send>) -> (Self, LogWriter) {
         let shared = Arc::new(Shared::default());
         let handed_over = Arc::clone(&shared);
@@ -174,7 +175,7 @@ impl Log {
 
     fn send(&self, line: &str) {
         let mut waiting = self.shared.lock();
-        if waiting.lines.len() + line.len() <= WAITING_BYTES {
+        if !waiting.is_closed && waiting.lines.len() + line.len() <= WAITING_BYTES {
             waiting.lines.extend_from_slice(line.as_bytes());
         } else {
             waiting.n_dropped += 1;

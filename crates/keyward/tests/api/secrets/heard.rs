@@ -1,7 +1,7 @@
 //! A mail server and a collector of traces that keep every byte that they are sent.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 /// What was said on each connection. Its thread appends, the test reads; the lock is held to copy.
@@ -36,9 +36,15 @@ impl Heard {
         Self { address, said }
     }
 
-    /// What came, by connection.
+    /// What came, by connection. Nobody may be connected any more: they are taken one after the other, so
+    /// that all is there when a last one has been.
     pub(super) fn said(&self) -> Vec<Vec<u8>> {
-        self.said.lock().expect("nobody panics").clone()
+        let mut last = TcpStream::connect(self.address).expect("it listens");
+        last.shutdown(Shutdown::Write).expect("it is open");
+        let _ = last.read_to_end(&mut vec![]);
+        let mut said = self.said.lock().expect("nobody panics").clone();
+        assert_eq!(said.pop(), Some(vec![]), "the last one says nothing");
+        said
     }
 }
 
@@ -82,6 +88,8 @@ fn take_mail(mut stream: TcpStream, said: &Said) {
         };
     }
     keep(said, all);
+    // What it is told by the end of the connection is true.
+    drop(stream);
 }
 
 /// Takes one message a connection, and lets it be closed.
@@ -90,21 +98,17 @@ fn take_traces(mut stream: TcpStream, said: &Said) {
     let (mut all, mut n_bytes) = (vec![], 0);
     loop {
         let mut line = vec![];
-        if reader.read_until(b'\n', &mut line).unwrap_or_default() == 0 {
-            return;
+        if reader.read_until(b'\n', &mut line).unwrap_or_default() == 0 || line == b"\r\n" {
+            break;
         }
         let text = String::from_utf8_lossy(&line).to_lowercase();
         if let Some(length) = text.strip_prefix("content-length:") {
-            n_bytes = length.trim().parse().unwrap_or_default();
+            n_bytes = length.trim().parse().expect("a number");
         }
         all.extend_from_slice(&line);
-        if line == b"\r\n" {
-            break;
-        }
     }
-    let mut body = vec![0; n_bytes];
-    let _ = reader.read_exact(&mut body);
-    all.extend_from_slice(&body);
+    // What was cut off is searched as well.
+    let _ = reader.take(n_bytes).read_to_end(&mut all);
     let _ =
         stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}");
     keep(said, all);
