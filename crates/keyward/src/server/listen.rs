@@ -67,6 +67,8 @@ const BACKLOG: u32 = 1024;
 /// Connections that a thread begins to serve at once, before those that it serves have their turn; and
 /// requests out of piles that it answers before all others have theirs.
 pub(super) const AT_ONCE: usize = 16;
+/// Connections that a thread looks at for that: to close one whose client has gone costs little.
+const LOOKED_AT_ONCE: usize = 256;
 
 /// A flood is told of once a minute.
 const TOLD_EVERY_MILLIS: i64 = 60_000;
@@ -115,7 +117,8 @@ pub(super) fn serve_lane(work: Work, guarded: &Guarded, grace: Duration) {
             while let Ok(accepted) = accepted.try_recv() {
                 turns.push(accepted.1.origin(), accepted);
             }
-            for accepted in (0..AT_ONCE).map_while(|_| turns.take()) {
+            let looked_at = (0..LOOKED_AT_ONCE).map_while(|_| turns.take());
+            for accepted in looked_at.filter(|(stream, _)| !is_gone(stream)).take(AT_ONCE) {
                 begin(accepted);
             }
             // Connections that are there already have their turn before more of them begin.
@@ -125,6 +128,15 @@ pub(super) fn serve_lane(work: Work, guarded: &Guarded, grace: Duration) {
     });
     // Nobody listens when the server is dropped and not stopped.
     let _ = finished.send(is_finished);
+}
+
+/// True if a client has closed its connection before it asked anything. A flood of such, from however many
+/// addresses, is put away faster than it comes.
+fn is_gone(stream: &std::net::TcpStream) -> bool {
+    match stream.peek(&mut [0]) {
+        Ok(n_bytes) => n_bytes == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
 }
 
 /// The socket, and who is at its other end.
@@ -349,4 +361,40 @@ fn is_exhausted(error: &io::Error) -> bool {
     const ENOBUFS: i32 = 105;
     const ENOMEM: i32 = 12;
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS | ENOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+
+    use super::is_gone;
+
+    #[test]
+    fn who_closed_without_a_word_is_gone_and_who_waits_or_asked_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let pair = || {
+            let client = TcpStream::connect(address).expect("it listens");
+            let (accepted, _) = listener.accept().expect("somebody connected");
+            (client, accepted)
+        };
+        // What was sent or said of the end is there when a look that waits has seen it.
+        let look = |accepted: &TcpStream| {
+            accepted.peek(&mut [0]).expect("it is a connection");
+            accepted.set_nonblocking(true).expect("it is a connection");
+            is_gone(accepted)
+        };
+        let (client, accepted) = pair();
+        drop(client);
+        assert!(look(&accepted), "closed");
+        let (mut client, accepted) = pair();
+        client.write_all(b"G").expect("it is open");
+        client.shutdown(Shutdown::Write).expect("it is open");
+        assert!(!look(&accepted), "asked, and says no more");
+        let (client, accepted) = pair();
+        accepted.set_nonblocking(true).expect("it is a connection");
+        assert!(!is_gone(&accepted), "waits");
+        drop(client);
+    }
 }
