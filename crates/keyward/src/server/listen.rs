@@ -301,6 +301,8 @@ fn connect<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     http1::Builder::new()
         .max_headers(HEAD_LINES)
         .max_buf_size(HEAD_BYTES)
+        // Whoever has asked everything may say so by closing its half, and still hears the answers.
+        .half_close(true)
         .serve_connection(TokioIo::new(wire), service)
 }
 

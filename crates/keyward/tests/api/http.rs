@@ -1,5 +1,8 @@
 //! Contract 1 to 3 on the wire: every answer whatsoever is one of ours.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
 use crate::support::TestServer;
 
 #[tokio::test]
@@ -41,6 +44,43 @@ async fn http_1_0_is_answered() {
     let request = format!("GET /v3/me HTTP/1.0\r\nx-api-key: {}\r\n\r\n", key.clear);
     assert_eq!(server.raw(request.as_bytes()).await.status, 200);
     assert_eq!(server.raw(b"GET /v3/me HTTP/1.0\r\n\r\n").await.verdict(), "401 AUTH_001");
+}
+
+/// As `printf … | nc` does: all is sent, then the end is told, and the answers are still to come.
+#[tokio::test]
+async fn who_has_asked_everything_and_says_so_still_hears_all_answers() {
+    let server = TestServer::start().await;
+    let key = server.key().await;
+    let create = |number: usize| {
+        let body = format!("{{\"phone_number\":\"+1415555{number:04}\"}}");
+        format!(
+            "POST /v3/contacts HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            key.clear,
+            body.len()
+        )
+    };
+    let get =
+        |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\n\r\n", key.clear);
+    let check = async |requests: &str, n: usize, status: &str| {
+        let mut stream = TcpStream::connect(server.address()).await.expect("it listens");
+        stream.write_all(requests.as_bytes()).await.expect("it reads");
+        stream.shutdown().await.expect("it is open");
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).await.expect("it answers and closes");
+        let first = format!("HTTP/1.1 {status}");
+        assert_eq!(answers.matches(&first).count(), n, "{answers}");
+    };
+    for n in [1, 2, 40] {
+        check(&get("/v3/me").repeat(n), n, "200 OK").await;
+        check(&get("/v3/contacts").repeat(n), n, "200 OK").await;
+    }
+    // What waits for the store to write is answered as well.
+    let requests: String = (0..20).map(create).collect();
+    check(&requests, 20, "201 Created").await;
+    // Half a request is none, and nobody waits for the rest.
+    let requests = get("/v3/me") + "GET /v3/me HTTP/1.1\r\nhost:";
+    check(&requests, 1, "200 OK").await;
 }
 
 #[tokio::test]
@@ -130,7 +170,7 @@ async fn a_body_that_ends_early_changes_nothing() {
          content-length: 100\r\n\r\n{{\"phone_number\":\"+14155550123\"",
         key.clear
     );
-    let mut stream = tokio::net::TcpStream::connect(server.address()).await.expect("it listens");
+    let mut stream = TcpStream::connect(server.address()).await.expect("it listens");
     tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.expect("it reads");
     drop(stream);
     let total = server.get("/v3/contacts").key(&key).send().await.json();
