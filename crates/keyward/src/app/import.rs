@@ -20,6 +20,7 @@ use serde_json::json;
 
 use super::audit::Trail;
 use super::keys::LONGEST_NAME;
+use super::plain_lines::PlainLines;
 use super::{Actor, App, AppError, check_name};
 
 /// What is wrong with a row.
@@ -289,6 +290,7 @@ fn read(
     now: UnixMillis,
     on_progress: &impl Fn(Progress),
 ) -> Result<Checked, AppError> {
+    let file = PlainLines::of(file);
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
     let not_csv = |error: csv::Error| AppError::invalid("file", format!("is no CSV: {error}"));
     let columns = Columns::of(reader.byte_headers().map_err(not_csv)?)?;
@@ -474,5 +476,20 @@ mod tests {
         let file = format!("key,name,environment,permissions\n{KEY},a,test,{KEY}\n");
         let faults = read(&file).expect("it is CSV").faults;
         assert_eq!(faults[0].reason, "permissions: what stands there is none");
+    }
+
+    #[test]
+    fn a_line_is_told_by_its_number_however_lines_end() {
+        const KEY: &str = "0f8fad5b-d9cb-469f-a165-70867728950";
+        let file = format!("key,name,environment\n{KEY}1,a,test\n{KEY}2,b,best\n{KEY}1,c,test\n");
+        for end in ["\n", "\r\n", "\r"] {
+            let checked = read(file.replace('\n', end).as_bytes(), UnixMillis(0), &|_| {});
+            let checked = checked.expect("it is CSV");
+            let told: Vec<(u64, &str)> =
+                checked.faults.iter().map(|fault| (fault.line, fault.reason.as_str())).collect();
+            let environment = (3, "environment: must be production or test");
+            assert_eq!(checked.rows[0].line, 2);
+            assert_eq!(told, [environment, (4, "repeats the key of line 2")], "{end:?}");
+        }
     }
 }

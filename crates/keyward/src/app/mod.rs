@@ -28,6 +28,7 @@ pub mod passkeys;
 pub mod passwords;
 pub mod people;
 pub mod phone;
+mod plain_lines;
 pub mod reach;
 pub mod records;
 pub mod requests;
