@@ -4,6 +4,7 @@ use keyward::app::actor::Person;
 use keyward::app::keys::{self, NewKey};
 use keyward::app::{Actor, AppError, alerts, people};
 use keyward_core::account::{AccountKind, Environment};
+use keyward_core::id::UserId;
 use keyward_core::permission::PermissionSet;
 use keyward_core::role::Role;
 use keyward_store::alerts::{AlertKind, Rule};
@@ -156,6 +157,18 @@ async fn salts(server: &TestServer, email: &str) -> Vec<String> {
     hashes.map(|hash| hash.split('$').nth(4).expect("a salt").to_owned()).collect()
 }
 
+/// Gives a member a password behind everybody's back, with a salt of its own.
+async fn give_password(server: &TestServer, id: UserId, password: &str) {
+    let hash = server.app().passwords.hash("password", Zeroizing::new(password.to_owned()), None);
+    let hash = hash.await.expect("it is long enough");
+    let put = server.app().store.write(move |tx| {
+        let mut user = users::find(tx, id)?.expect("it is there");
+        user.password_hash = Some(hash);
+        users::put(tx, &user)
+    });
+    put.await.expect("the store takes it");
+}
+
 /// Time must not tell of how many accounts somebody is a member: one hash answers for all of them.
 #[tokio::test]
 async fn a_member_of_several_accounts_has_one_salt_after_signing_in_at_the_latest() {
@@ -169,15 +182,7 @@ async fn a_member_of_several_accounts_has_one_salt_after_signing_in_at_the_lates
     assert!(of_both.len() == 2 && of_both[0] == of_both[1], "{of_both:?}");
     // As it is after two invitations that are taken at once: salts of their own.
     let put = async |password: &str| {
-        let hash =
-            server.app().passwords.hash("password", Zeroizing::new(password.to_owned()), None);
-        let hash = hash.await.expect("it is long enough");
-        let put = server.app().store.write(move |tx| {
-            let mut user = users::find(tx, id)?.expect("it is there");
-            user.password_hash = Some(hash);
-            users::put(tx, &user)
-        });
-        put.await.expect("the store takes it");
+        give_password(&server, id, password).await;
         let of_both = salts(&server, EMAIL).await;
         assert_ne!(of_both[0], of_both[1]);
     };
@@ -215,14 +220,7 @@ async fn a_membership_that_somebody_else_made_opens_no_way_to_guess_without_a_pa
     let other = server.new_account("Other", AccountKind::Organization).await;
     member_of(&server, server.account.id, EMAIL, Role::Admin).await;
     let id = member_of(&server, other.id, EMAIL, Role::Owner).await;
-    let hash = server.app().passwords.hash("password", Zeroizing::new(PLANTED.to_owned()), None);
-    let hash = hash.await.expect("it is long enough");
-    let put = server.app().store.write(move |tx| {
-        let mut user = users::find(tx, id)?.expect("it is there");
-        user.password_hash = Some(hash);
-        users::put(tx, &user)
-    });
-    put.await.expect("the store takes it");
+    give_password(&server, id, PLANTED).await;
     let attempt = async |password: &str| {
         let fields = [("email", EMAIL), ("password", password)];
         Browser::new(&server).post("/login", &fields).await.status
