@@ -125,7 +125,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.read_as(None, f).await
+        self.read_for(None, f).await
     }
 
     /// [`read`](Self::read) for an account. Accounts have turns, and none has all readers: what takes long
@@ -143,17 +143,8 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.read_as(account.into(), f).await
-    }
-
-    async fn read_as<T, E, F>(&self, owner: Option<AccountId>, f: F) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
-    {
         let (answer, job) = engine::read_job(f);
-        self.0.read(owner, job)?;
+        self.0.read(account.into(), job)?;
         answer.await.unwrap_or_else(|_| Err(StoreError::stopped().into()))
     }
 
