@@ -4,8 +4,12 @@
 //! cache lines and a request touches no memory of its key. A full sheet is added up, all of it at
 //! once, by key, hour, class and outcome; the worker takes the sums.
 //!
+//! A request without a known key is noted like any other, for the time of a refusal must not tell whether
+//! a key ever was.
+//!
 //! Bound: a sheet of 256 requests (12 KB) for each of at most 64 threads, about 150 bytes for each key
-//! that was used since the last drain, and 1,024 names of clients a sheet.
+//! that was used since the last drain, and 1,024 names of clients a sheet, half of which are for
+//! clients with a known key.
 //! Locks: one mutex a sheet, which its thread has for itself until the worker drains it.
 
 use std::collections::HashMap;
@@ -51,6 +55,10 @@ const CLIENT_BYTES: usize = 48;
 const SHEETS: usize = 64;
 const SHEET: usize = 256;
 const CLIENTS: u16 = 1024;
+const CLIENTS_OF_STRANGERS: u16 = CLIENTS / 2;
+
+/// In the place of a key where none is known. No key has it: they are made of time and chance.
+const NOBODY: KeyId = KeyId::from_bytes([0; 16]);
 
 /// Requests of one hour, class and outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,7 +70,7 @@ pub struct UsageCount {
     pub requests: u32,
 }
 
-/// One answered request that carried a known key.
+/// One answered request.
 #[derive(Clone, Copy)]
 struct Note {
     key: KeyId,
@@ -143,22 +151,25 @@ struct Clients {
 }
 
 impl Clients {
-    fn number_of(&mut self, name: &[u8]) -> u16 {
+    /// `most`: how many names there may be with a new one.
+    fn number_of(&mut self, name: &[u8], most: u16) -> u16 {
         let name = &name[..name.len().min(CLIENT_BYTES)];
         if self.names.get(usize::from(self.last)).is_none_or(|last| **last != *name) {
-            self.last = self.numbers.get(name).copied().unwrap_or_else(|| self.add(name));
+            self.last = self.numbers.get(name).copied().unwrap_or_else(|| self.add(name, most));
         }
         self.last
     }
 
     #[cold]
-    fn add(&mut self, name: &[u8]) -> u16 {
-        let number = u16::try_from(self.names.len()).unwrap_or(CLIENTS).min(CLIENTS);
-        if number < CLIENTS {
-            self.names.push(name.into());
-            self.numbers.insert(name.into(), number);
+    fn add(&mut self, name: &[u8], most: u16) -> u16 {
+        match u16::try_from(self.names.len()) {
+            Ok(number) if number < most => {
+                self.names.push(name.into());
+                self.numbers.insert(name.into(), number);
+                number
+            }
+            _ => CLIENTS,
         }
-        number
     }
 
     /// Whoever came when there were too many has no name.
@@ -205,7 +216,6 @@ pub struct DrainedUsage {
 struct Sheet {
     notes: Vec<Note>,
     tallies: Tallies,
-    strangers: Vec<UsageCount>,
     clients: Clients,
 }
 
@@ -243,27 +253,24 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Notes one request of a key. Waits for a drain at most.
+    /// Notes one request, of a key or of nobody's. Waits for a drain at most.
     pub(crate) fn note(
         &self,
-        key: KeyId,
+        key: Option<KeyId>,
         at: UnixMillis,
         (class, outcome): (RateClass, Outcome),
         (address, client): (IpAddr, &[u8]),
     ) {
         let mut sheet = locked(self.sheet());
-        let client = sheet.clients.number_of(client);
+        let most = if key.is_some() { CLIENTS } else { CLIENTS_OF_STRANGERS };
+        let client = sheet.clients.number_of(client, most);
         if sheet.notes.len() == SHEET {
             sheet.add_up();
         } else if sheet.notes.capacity() == 0 {
             sheet.notes.reserve_exact(SHEET);
         }
+        let key = key.unwrap_or(NOBODY);
         sheet.notes.push(Note { key, at, address, class, outcome, client });
-    }
-
-    /// Notes one request without a known key.
-    pub(crate) fn note_stranger(&self, at: UnixMillis, class: RateClass, outcome: Outcome) {
-        count_one(&mut locked(self.sheet()).strangers, at.hours(), class, outcome);
     }
 
     /// The sheet of this thread.
@@ -287,14 +294,11 @@ impl Ledger {
                 let tallies = Tallies::with_capacity_and_hasher(n_keys, <_>::default());
                 std::mem::replace(&mut *sheet, Sheet { tallies, ..Sheet::default() })
             };
-            let counts = std::mem::take(&mut taken.strangers);
-            if !counts.is_empty() {
-                all.push(DrainedUsage { key: None, counts, last_use: None });
-            }
             all.reserve(taken.tallies.len());
             for (key, tally) in std::mem::take(&mut taken.tallies) {
-                let last_use = Some(taken.last_use_of(&tally));
-                all.push(DrainedUsage { key: Some(key), counts: tally.into_counts(), last_use });
+                let key = (key != NOBODY).then_some(key);
+                let last_use = key.map(|_| taken.last_use_of(&tally));
+                all.push(DrainedUsage { key, counts: tally.into_counts(), last_use });
             }
         }
         all
@@ -344,7 +348,7 @@ mod tests {
         let ledger = Ledger::default();
         let class = RateClass::Standard;
         let note = |number: u8, hour: i64, outcome| {
-            ledger.note(key(number), UnixMillis(hour * HOUR_MILLIS), (class, outcome), FROM);
+            ledger.note(Some(key(number)), UnixMillis(hour * HOUR_MILLIS), (class, outcome), FROM);
         };
         note(1, 10, Outcome::Ok);
         note(1, 10, Outcome::Ok);
@@ -352,7 +356,7 @@ mod tests {
         note(1, 11, Outcome::Ok);
         note(1, 11, Outcome::Limited);
         note(1, 11, Outcome::Ok);
-        ledger.note_stranger(UnixMillis(12 * HOUR_MILLIS), class, Outcome::Unknown);
+        ledger.note(None, UnixMillis(12 * HOUR_MILLIS), (class, Outcome::Unknown), FROM);
         let count = |hour, outcome, requests| UsageCount { hour, class, outcome, requests };
         let expected = [
             (None, count(12, Outcome::Unknown, 1)),
@@ -377,7 +381,7 @@ mod tests {
                     scope.spawn(|| {
                         let how = (RateClass::Sensitive, Outcome::Limited);
                         for number in 0..20_000_u32 {
-                            ledger.note(key(number as u8), UnixMillis(0), how, FROM);
+                            ledger.note(Some(key(number as u8)), UnixMillis(0), how, FROM);
                         }
                     })
                 })
@@ -398,7 +402,7 @@ mod tests {
         let note = |number, at, address: [u8; 4], client| {
             let from = (IpAddr::from(address), client);
             let how = (RateClass::Standard, Outcome::Ok);
-            ledger.note(key(number), UnixMillis(at), how, from);
+            ledger.note(Some(key(number)), UnixMillis(at), how, from);
         };
         note(7, 7, [192, 0, 2, 1], FROM.1);
         note(8, 9, [192, 0, 2, 2], b"curl");
@@ -419,7 +423,7 @@ mod tests {
         let long = [b'x'; 60];
         let how = (RateClass::Standard, Outcome::Ok);
         let note = |number, client: &[u8]| {
-            ledger.note(key(number), UnixMillis(0), how, (FROM.0, client));
+            ledger.note(Some(key(number)), UnixMillis(0), how, (FROM.0, client));
             ledger.last_use(key(number)).expect("it was used").client
         };
         assert_eq!(note(1, &long), "x".repeat(48));
@@ -429,5 +433,22 @@ mod tests {
         }
         assert_eq!(note(3, b"one too many"), "other");
         assert_eq!(note(4, b"client 7"), "client 7");
+    }
+    #[test]
+    fn strangers_have_no_last_use_and_leave_names_for_clients_with_a_key() {
+        let ledger = Ledger::default();
+        let how = (RateClass::Standard, Outcome::Unknown);
+        for number in 0..2000 {
+            let name = format!("stranger {number}");
+            ledger.note(None, UnixMillis(0), how, (FROM.0, name.as_bytes()));
+        }
+        for number in 0..512 {
+            let name = format!("client {number}");
+            ledger.note(Some(key(1)), UnixMillis(number), how, (FROM.0, name.as_bytes()));
+            assert_eq!(ledger.last_use(key(1)).expect("it was used").client, name);
+        }
+        let last_uses: Vec<_> = ledger.drain().into_iter().map(|usage| usage.last_use).collect();
+        assert_eq!(last_uses.len(), 2);
+        assert_eq!(last_uses.iter().flatten().count(), 1);
     }
 }

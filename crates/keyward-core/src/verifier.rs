@@ -208,19 +208,16 @@ impl Verifier {
 
     /// Counts an answered request.
     pub fn count(&self, caller: &Caller, visit: &Visit, outcome: Outcome, client_name: &[u8]) {
-        self.note(caller.key, visit, outcome, client_name);
+        self.note(Some(caller.key), visit, outcome, client_name);
     }
 
     /// Counts a request that was refused.
     pub fn count_refused(&self, refused: &Refused, visit: &Visit, client_name: &[u8]) {
-        let outcome = refused.refusal.outcome();
-        match refused.known {
-            Some(known) => self.note(known.key, visit, outcome, client_name),
-            None => self.ledger.note_stranger(visit.now.wall, visit.class, outcome),
-        }
+        let key = refused.known.map(|known| known.key);
+        self.note(key, visit, refused.refusal.outcome(), client_name);
     }
 
-    fn note(&self, key: KeyId, visit: &Visit, outcome: Outcome, client_name: &[u8]) {
+    fn note(&self, key: Option<KeyId>, visit: &Visit, outcome: Outcome, client_name: &[u8]) {
         let from = (visit.client, client_name);
         self.ledger.note(key, visit.now.wall, (visit.class, outcome), from);
     }

@@ -26,7 +26,7 @@ use super::open;
 use super::routes::{Endpoint, Found, Handler, api_routes};
 use crate::app::{App, Chance, Clock, ThreadApp};
 use crate::dashboard::{self, Arrival};
-use crate::observe::log::{Log, RequestLine};
+use crate::observe::log::{Log, RequestLine, Whose};
 use crate::observe::meter::{Area, Counted, Meter};
 use crate::observe::records::Records;
 use crate::observe::spans::{Span, Spans};
@@ -69,7 +69,16 @@ impl Observer<Found> for RequestLog {
     fn answered(&self, answered: &Answered<'_, Found>) {
         let known = answered.known.as_ref();
         let caller = answered.caller;
-        let environment = caller.map(|c| c.environment()).or_else(|| known.map(|k| k.environment));
+        let of_caller = caller.map(|caller| Whose {
+            key: caller.key(),
+            account: caller.account(),
+            environment: caller.environment(),
+        });
+        let of_known = known.map(|known| Whose {
+            key: known.key,
+            account: known.account,
+            environment: known.environment,
+        });
         self.remember(answered);
         self.trace(answered);
         self.meter.count(&Counted {
@@ -89,9 +98,7 @@ impl Observer<Found> for RequestLog {
             status: answered.status.as_u16(),
             reason: answered.reason,
             code: answered.code.map(Code::as_str),
-            key: caller.map(|c| c.key()).or_else(|| known.map(|k| k.key)),
-            account: caller.map(|c| c.account()).or_else(|| known.map(|k| k.account)),
-            environment: environment.map(|environment| environment.as_str()),
+            whose: of_caller.or(of_known),
             client: Some(answered.client),
             micros: answered.micros,
             is_from_browser: answered.is_from_browser,

@@ -2,8 +2,9 @@
 //! and as JSON it is read back as what it says.
 #![no_main]
 
-use keyward::observe::log::RequestLine;
 use keyward::observe::log::fuzzing::lines;
+use keyward::observe::log::{RequestLine, Whose};
+use keyward_core::account::Environment;
 use keyward_core::id::{AccountId, KeyId};
 use keyward_core::time::UnixMillis;
 use keyward_fuzz_door::pieces::Pieces;
@@ -25,9 +26,11 @@ fuzz_target!(|data: &[u8]| {
         status: 500,
         reason: (how & 1 != 0).then_some("key_unknown"),
         code: (how & 2 != 0).then_some("INTERNAL_001"),
-        key: (how & 4 != 0).then_some(KeyId::from_bytes([how; 16])),
-        account: (how & 8 != 0).then_some(AccountId::from_bytes([how; 16])),
-        environment: (how & 16 != 0).then_some("test"),
+        whose: (how & 4 != 0).then_some(Whose {
+            key: KeyId::from_bytes([how; 16]),
+            account: AccountId::from_bytes([how; 16]),
+            environment: if how & 8 == 0 { Environment::Production } else { Environment::Test },
+        }),
         client: (how & 32 != 0).then_some(client),
         micros,
         is_from_browser: how & 64 != 0,
@@ -40,6 +43,11 @@ fuzz_target!(|data: &[u8]| {
     }
     let value: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
     assert_eq!(value["micros"], micros);
+    let whose = line.whose.map(|whose| whose.key.to_string());
+    assert_eq!(value["key_id"].as_str(), whose.as_deref());
+    let whose = line.whose.map(|whose| whose.account.to_string());
+    assert_eq!(value["account_id"].as_str(), whose.as_deref());
+    assert_eq!(value["environment"].as_str(), line.whose.map(|whose| whose.environment.as_str()));
     assert_eq!(value["cause"].as_str(), line.cause.as_deref());
     assert_eq!(value["client"].as_str(), line.client.map(|c| c.to_string()).as_deref());
 });

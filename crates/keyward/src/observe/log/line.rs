@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use keyward_core::account::Environment;
 use keyward_core::id::{AccountId, KeyId};
 use keyward_core::time::UnixMillis;
 use keyward_tower::TraceId;
@@ -19,15 +20,30 @@ pub struct RequestLine<'a> {
     pub status: u16,
     pub reason: Option<&'a str>,
     pub code: Option<&'a str>,
-    pub key: Option<KeyId>,
-    pub account: Option<AccountId>,
-    pub environment: Option<&'a str>,
+    /// `None` if its key is unknown.
+    pub whose: Option<Whose>,
     pub client: Option<IpAddr>,
     pub micros: u64,
     /// The request came from a web page, where its key can be read by anybody.
     pub is_from_browser: bool,
     pub cause: Option<String>,
 }
+
+/// Whose key a request came with.
+#[derive(Clone, Copy)]
+pub struct Whose {
+    pub key: KeyId,
+    /// The one that it acts for.
+    pub account: AccountId,
+    pub environment: Environment,
+}
+
+/// Written and taken back where a key is unknown: the time of a refusal must not tell whether a key ever was.
+const NOBODY: Whose = Whose {
+    key: KeyId::from_bytes([0; 16]),
+    account: AccountId::from_bytes([0; 16]),
+    environment: Environment::Production,
+};
 
 pub(super) fn json_line(text: &mut String, line: &RequestLine<'_>) {
     text.push_str("{\"timestamp\":\"");
@@ -46,14 +62,13 @@ pub(super) fn json_line(text: &mut String, line: &RequestLine<'_>) {
     if let Some(reason) = line.reason {
         put(text, "reason", reason);
     }
-    if let Some(key) = line.key {
-        put(text, "key_id", plain(&key.to_text()));
-    }
-    if let Some(account) = line.account {
-        put(text, "account_id", plain(&account.to_text()));
-    }
-    if let Some(environment) = line.environment {
-        put(text, "environment", environment);
+    let end = text.len();
+    let whose = line.whose.unwrap_or(NOBODY);
+    put(text, "key_id", plain(&whose.key.to_text()));
+    put(text, "account_id", plain(&whose.account.to_text()));
+    put(text, "environment", whose.environment.as_str());
+    if line.whose.is_none() {
+        text.truncate(end);
     }
     if let Some(client) = line.client {
         let _ = write!(text, "\"client\":\"{client}\",");
@@ -83,14 +98,13 @@ pub(super) fn readable_line(text: &mut String, line: &RequestLine<'_>) {
     if let Some(trace) = line.trace {
         put_word(text, "trace=", plain(&trace.to_text()));
     }
-    if let Some(key) = line.key {
-        put_word(text, "key=", plain(&key.to_text()));
-    }
-    if let Some(account) = line.account {
-        put_word(text, "account=", plain(&account.to_text()));
-    }
-    if let Some(environment) = line.environment {
-        put_word(text, "", environment);
+    let end = text.len();
+    let whose = line.whose.unwrap_or(NOBODY);
+    put_word(text, "key=", plain(&whose.key.to_text()));
+    put_word(text, "account=", plain(&whose.account.to_text()));
+    put_word(text, "", whose.environment.as_str());
+    if line.whose.is_none() {
+        text.truncate(end);
     }
     if let Some(client) = line.client {
         let _ = write!(text, " client={client}");

@@ -20,7 +20,7 @@ use keyward_core::time::UnixMillis;
 
 use crate::config::LogFormat;
 
-pub use line::RequestLine;
+pub use line::{RequestLine, Whose};
 use line::{close, json_line, one_line, put, readable_line};
 
 const WAITING_BYTES: usize = 4 << 20;
@@ -238,7 +238,8 @@ mod tests {
     use std::net::IpAddr;
     use std::sync::mpsc::{Receiver, channel};
 
-    use keyward_core::id::KeyId;
+    use keyward_core::account::Environment;
+    use keyward_core::id::{AccountId, KeyId};
     use keyward_tower::TraceId;
 
     use super::*;
@@ -272,9 +273,11 @@ mod tests {
             status: 401,
             reason: Some("key_expired"),
             code: Some("AUTH_002"),
-            key: Some(KeyId::from_bytes([1; 16])),
-            account: None,
-            environment: Some("test"),
+            whose: Some(Whose {
+                key: KeyId::from_bytes([1; 16]),
+                account: AccountId::from_bytes([2; 16]),
+                environment: Environment::Test,
+            }),
             client: Some(IpAddr::from([192, 0, 2, 1])),
             micros: 42,
             is_from_browser: true,
@@ -297,7 +300,7 @@ mod tests {
                 "timestamp": "2024-01-01T00:00:00Z", "level": "info", "request_id": "req_1",
                 "trace_id": "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5", "method": "GET", "route": "/v3/contacts/{id}", "status": 401, "code": "AUTH_002",
                 "reason": "key_expired", "key_id": "01010101-0101-0101-0101-010101010101",
-                "environment": "test", "client": "192.0.2.1", "micros": 42, "from_browser": true,
+                "account_id": "02020202-0202-0202-0202-020202020202", "environment": "test", "client": "192.0.2.1", "micros": 42, "from_browser": true,
                 "cause": "disk\n\"full\"",
             })
         );
@@ -311,7 +314,8 @@ mod tests {
         assert_eq!(
             text,
             "2024-01-01T00:00:00Z req_1 401 GET /v3/contacts/{id} AUTH_002 key_expired \
-             trace=a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5 key=01010101-0101-0101-0101-010101010101 test client=192.0.2.1 42us from_browser \
+             trace=a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5 key=01010101-0101-0101-0101-010101010101 \
+             account=02020202-0202-0202-0202-020202020202 test client=192.0.2.1 42us from_browser \
              cause=\"disk \\\"full\\\"\"\n1970-01-01T00:00:00Z warn  two lines\n"
         );
     }
