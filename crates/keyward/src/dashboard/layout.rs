@@ -1,5 +1,6 @@
 //! What every page has around it.
 
+use keyward_core::account::AccountState;
 use keyward_core::role::Role;
 use keyward_store::Trouble;
 
@@ -22,8 +23,8 @@ pub(super) struct Shell {
     pub(super) who: Option<Who>,
     /// What was just done, in one sentence.
     pub(super) notice: Option<&'static str>,
-    /// What is wrong with the server, in one sentence.
-    pub(super) warning: Option<&'static str>,
+    /// What is wrong with the server or the account, one after another.
+    pub(super) warnings: Vec<&'static str>,
     /// The version of style sheet and script, in their addresses.
     pub(super) version: &'static str,
 }
@@ -48,8 +49,8 @@ impl Shell {
     /// For a page that somebody is signed in to. `here` is the place in the menu.
     pub(super) fn new(request: &Request, title: &str, here: &str) -> Self {
         let mut shell = Self::around(request.entered.as_ref(), title, here);
-        let trouble = request.app.store.trouble().map(troubled);
-        shell.warning = trouble.or(request.app.is_open_http.then_some(OPEN_HTTP));
+        shell.warn_of_server(request);
+        shell.warnings.extend(request.entered.as_ref().and_then(|it| closed(it.account.state)));
         shell.notice = request.query("done").and_then(|word| notice(&word));
         shell
     }
@@ -70,9 +71,34 @@ impl Shell {
                 role: entered.user.role,
             }),
             notice: None,
-            warning: None,
+            warnings: vec![],
             version: assets::version(),
         }
+    }
+
+    /// Tells what is wrong with the server.
+    pub(super) fn warn_of_server(&mut self, request: &Request) {
+        self.warnings.extend(request.app.store.trouble().map(troubled));
+        self.warnings.extend(request.app.is_open_http.then_some(OPEN_HTTP));
+    }
+}
+
+/// What members are told while their account's keys are refused.
+const fn closed(state: AccountState) -> Option<&'static str> {
+    match state {
+        AccountState::Active => None,
+        AccountState::Suspended => Some(
+            "This account is suspended: requests with its keys are refused with AUTH_005. Ask whoever runs \
+             this server.",
+        ),
+        AccountState::VerificationPending => Some(
+            "This account is not verified yet: requests with its keys are refused with AUTH_006. Ask \
+             whoever runs this server.",
+        ),
+        AccountState::ChannelPending => Some(
+            "This account has no channel yet: requests with its keys are refused with AUTH_007. Ask whoever \
+             runs this server.",
+        ),
     }
 }
 

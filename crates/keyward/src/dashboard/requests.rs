@@ -75,7 +75,7 @@ pub async fn list(request: Request) -> Page {
 async fn list_page(request: &Request, id: String, is_unknown_id: bool) -> Page {
     let person = request.person()?;
     let key = request.query("key").and_then(|text| text.parse::<KeyId>().ok());
-    let word = |name: &str| request.query(name).unwrap_or_default();
+    let word = |name: &str| request.query(name).as_deref().map(show::typed).unwrap_or_default();
     let (status, route, address) = (word("status"), word("route"), word("address"));
     let is_strangers = word("whose") == "strangers";
     let whose = match key {
@@ -96,10 +96,14 @@ async fn list_page(request: &Request, id: String, is_unknown_id: bool) -> Page {
     let found = requests::list(&request.app, &person, whose, filter).await?;
     let next = found.next.map(|before| {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        for name in ["status", "route", "address", "key", "whose"] {
-            if let Some(value) = request.query(name) {
+        for name in ["status", "route", "address", "whose"] {
+            let value = word(name);
+            if !value.is_empty() {
                 query.append_pair(name, &value);
             }
+        }
+        if let Some(key) = key {
+            query.append_pair("key", &key.to_string());
         }
         query.append_pair("before", &before.to_string());
         format!("/requests?{}", query.finish())
@@ -108,7 +112,7 @@ async fn list_page(request: &Request, id: String, is_unknown_id: bool) -> Page {
     let page = RequestsPage {
         shell: Shell::new(request, "Requests", "/requests"),
         rows: found.rows.iter().map(|row| request_line(row, request.at)).collect(),
-        id,
+        id: show::typed(&id),
         is_unknown_id,
         is_filtered: key.is_some()
             || is_strangers

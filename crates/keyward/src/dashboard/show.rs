@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 
 use keyward_core::permission::PermissionSet;
+use keyward_core::secret::hide_keys;
 use keyward_core::time::{DAY_MILLIS, UnixMillis};
 
 /// A time: in UTC as it is written here, in the reader's zone when the script has run.
@@ -37,6 +38,11 @@ fn distance(millis: i64) -> String {
     };
     let plural = if n == 1 { "" } else { "s" };
     if millis > 0 { format!("in {n} {unit}{plural}") } else { format!("{n} {unit}{plural} ago") }
+}
+
+/// What was typed, as a page repeats it: a key that was pasted into a wrong field is not shown.
+pub(super) fn typed(text: &str) -> String {
+    hide_keys(text).into_owned()
 }
 
 /// `12,345`.

@@ -216,7 +216,7 @@ pub(super) fn filter(request: &Request) -> Result<(AuditFilter, String), Stop> {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for name in ["actor", "action", "since", "until"] {
         if let Some(value) = request.query(name) {
-            query.append_pair(name, &value);
+            query.append_pair(name, &show::typed(&value));
         }
     }
     let filter = AuditFilter {
@@ -255,7 +255,7 @@ pub async fn audit(request: Request) -> Page {
         .collect();
     let fixed = [("operator", "Command line"), ("system", "Keyward itself")];
     actors.extend(fixed.map(|(value, name)| Choice { value: value.into(), name: name.into() }));
-    let word = |name: &str| request.query(name).unwrap_or_default();
+    let word = |name: &str| request.query(name).as_deref().map(show::typed).unwrap_or_default();
     let page = AuditPage {
         shell: Shell::new(&request, "Audit log", "/audit"),
         rows: entries.iter().map(trail_line).collect(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use keyward::app::people;
 use keyward::app::sessions::Visitor;
 use keyward::app::{Actor, accounts, alerts};
-use keyward_core::account::Environment;
+use keyward_core::account::{AccountState, Environment};
 use keyward_core::id::{AccountId, KeyId, UserId};
 use keyward_core::role::Role;
 use keyward_core::time::{DAY_MILLIS, HOUR_MILLIS};
@@ -198,6 +198,44 @@ async fn an_unknown_member_and_a_wrong_password_get_the_same_answer() {
         answers.push(body);
     }
     assert_eq!(answers[0], answers[1]);
+}
+
+#[tokio::test]
+async fn a_key_that_was_typed_where_an_address_belongs_is_not_repeated() {
+    let server = TestServer::start().await;
+    let key = server.key().await.clear;
+    let mut browser = Browser::new(&server);
+    let fields = [("email", key.as_str()), ("password", PASSWORD), ("next", "/keys?q=billing")];
+    let refused = browser.post("/login", &fields).await;
+    assert_eq!(refused.status, 403);
+    assert!(!refused.body.contains(&key[..8]), "{refused:?}");
+    assert!(refused.body.contains("value=\"…\""), "{refused:?}");
+    assert!(refused.body.contains("value=\"/keys?q=billing\""), "{refused:?}");
+    let next = format!("/keys?q={key}");
+    let elsewhere = browser.get(&format!("/login?next={next}")).await;
+    assert!(!elsewhere.body.contains(&key[..8]), "{elsewhere:?}");
+}
+
+#[tokio::test]
+async fn who_belongs_to_an_account_whose_keys_are_refused_is_told_so_on_every_page() {
+    let server = TestServer::start().await;
+    let id = server.account.id;
+    member(&server, Role::Owner).await;
+    let mut browser = Browser::signed_in(&server, Role::Owner).await;
+    for (state, told) in [
+        (AccountState::Suspended, "This account is suspended: requests with its keys are refused"),
+        (AccountState::VerificationPending, "refused with AUTH_006"),
+        (AccountState::ChannelPending, "refused with AUTH_007"),
+        (AccountState::Active, ""),
+    ] {
+        accounts::set_state(server.app(), &Actor::Operator, id, state).await.expect("another");
+        for page in ["/overview", "/keys", "/team"] {
+            let reply = browser.get(page).await;
+            assert_eq!(reply.status, 200, "{reply:?}");
+            assert!(reply.body.contains(told), "{state} {page}");
+            assert_eq!(reply.body.contains("role=\"alert\""), !told.is_empty(), "{state} {page}");
+        }
+    }
 }
 
 #[tokio::test]

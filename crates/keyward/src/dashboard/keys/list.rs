@@ -91,7 +91,7 @@ impl Wanted {
     fn address(&self, sort: &str, page: u32) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         if let Some(q) = &self.q {
-            query.append_pair("q", q);
+            query.append_pair("q", &show::typed(q));
         }
         if let Some(environment) = self.environment {
             query.append_pair("environment", environment.as_str());
@@ -180,7 +180,7 @@ pub async fn list(request: Request) -> Page {
         environment: wanted.environment.map_or("", Environment::as_str).to_owned(),
         statuses: ListStatus::ALL,
         chosen_status: wanted.status.map_or("", ListStatus::as_str).to_owned(),
-        q: wanted.q.unwrap_or_default(),
+        q: wanted.q.as_deref().map(show::typed).unwrap_or_default(),
         sort,
         rows,
     };

@@ -4,6 +4,7 @@ use askama::Template;
 use http::header::SET_COOKIE;
 use http::{HeaderValue, StatusCode};
 use keyward_core::role::Role;
+use keyward_core::secret::holds_a_key;
 use keyward_store::sessions::LinkKind;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -11,7 +12,7 @@ use zeroize::Zeroizing;
 use super::error::{sentence, wait};
 use super::layout::Shell;
 use super::passkeys::{self, Asked};
-use super::{Page, Request, Stop, cookie, html, redirect_with_cookie};
+use super::{Page, Request, Stop, cookie, html, redirect_with_cookie, show};
 use crate::app::accounts::{self, Setup};
 use crate::app::{AppError, Faults, people, sessions};
 use crate::mail::{Link, password_reset};
@@ -50,6 +51,7 @@ pub(super) fn own_place(next: &str) -> Option<&str> {
         && !next.starts_with("//")
         && next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
         && !next.starts_with("/login")
+        && !holds_a_key(next)
         && next.len() <= 500;
     is_own.then_some(next)
 }
@@ -66,8 +68,8 @@ pub(super) fn login_page(
         shell: Shell::new(request, "Sign in", ""),
         takes_passwords: request.site.takes_passwords,
         fault,
-        next: next.to_owned(),
-        email: email.to_owned(),
+        next: own_place(next).unwrap_or_default().to_owned(),
+        email: show::typed(email),
         asked,
     };
     let mut response = html(status, page.render()?);
@@ -102,11 +104,12 @@ pub async fn sign_in(mut request: Request) -> Page {
     let result = sessions::sign_in(&request.app, &email, password, &request.visitor).await;
     match result {
         Ok(signed_in) => {
+            let place = own_place(&next).unwrap_or("/overview");
             let place = if signed_in.needs_code {
-                let next = form_urlencoded::byte_serialize(next.as_bytes()).collect::<String>();
+                let next = form_urlencoded::byte_serialize(place.as_bytes()).collect::<String>();
                 format!("/login/code?next={next}")
             } else {
-                own_place(&next).unwrap_or("/overview").to_owned()
+                place.to_owned()
             };
             redirect_with_cookie(&place, &cookie::set(&signed_in.token, &request.site))
         }
@@ -148,7 +151,7 @@ struct CodePage {
 /// # Errors
 /// If the page cannot be made.
 pub async fn code(request: Request) -> Page {
-    let next = request.query("next").unwrap_or_default();
+    let next = request.query("next").as_deref().and_then(own_place).unwrap_or_default().to_owned();
     let page = CodePage { shell: Shell::new(&request, "Second factor", ""), fault: None, next };
     Ok(html(StatusCode::OK, page.render()?))
 }
@@ -159,7 +162,7 @@ pub async fn code(request: Request) -> Page {
 /// If no password was given before, or too long ago.
 pub async fn take_code(mut request: Request) -> Page {
     let form = request.form().await?;
-    let next = form.text("next").to_owned();
+    let next = own_place(form.text("next")).unwrap_or_default().to_owned();
     let token = cookie::session(&request.parts.headers, &request.site).map(ToOwned::to_owned);
     let token = token.ok_or(Stop::To(String::from("/login?done=expired")))?;
     let code = form.secret("code");
@@ -281,8 +284,10 @@ async fn link_page(
     let (user, account) = people::find_by_link(&request.app, kind, token).await?;
     let is_invitation = kind == LinkKind::Invitation;
     let title = if is_invitation { "Join" } else { "Set a new password" };
+    let mut shell = Shell::around(None, title, "");
+    shell.warn_of_server(request);
     let page = LinkPage {
-        shell: Shell::around(None, title, ""),
+        shell,
         is_invitation,
         account,
         role: user.role,
@@ -444,7 +449,11 @@ pub async fn set_up(mut request: Request) -> Page {
                 shell: Shell::new(&request, "Setup", ""),
                 action: request.parts.uri.path().to_owned(),
                 fault: None,
-                filled,
+                filled: Filled {
+                    account: show::typed(&filled.account),
+                    owner_name: show::typed(&filled.owner_name),
+                    owner_email: show::typed(&filled.owner_email),
+                },
                 wrong: Wrong {
                     account: first(&faults, "account"),
                     owner_name: first(&faults, "owner_name"),

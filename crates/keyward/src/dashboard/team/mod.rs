@@ -106,7 +106,11 @@ async fn list_page(
         may_change: person.role.is_in_charge(),
         roles: GIVEN.into(),
         sends_mail: request.app.mailer.is_some(),
-        filled,
+        filled: Filled {
+            name: show::typed(&filled.name),
+            email: show::typed(&filled.email),
+            role: filled.role,
+        },
         wrong_name,
         wrong_email,
         wrong_role,

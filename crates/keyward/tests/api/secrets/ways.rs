@@ -20,6 +20,9 @@ pub(super) fn begin(life: &mut Life) {
     let token = between(&log, "/setup/", " ").to_owned();
     life.token("the setup link", &token);
     life.get(&format!("/setup/{token}"), &["the setup link"]);
+    let misplaced = [("account", STRANGE), ("owner_name", STRANGE), ("owner_email", STRANGE)];
+    let refused = life.post(&format!("/setup/{token}"), &misplaced, &["the setup link"]);
+    assert_eq!(refused.status, 422, "{refused:?}");
     let password = life.password("the owner's password", "correct horse battery staple");
     let fields = [
         ("account", "Acme"),
@@ -335,6 +338,26 @@ pub(super) fn misplaced(life: &mut Life, key: &str) {
             life.send(&line, &[], "", &[]);
             life.send(&line, &[("x-api-key", key), ("accept", "text/html")], "", &[]);
         }
+        for place in [
+            format!("/login/code?next=/{value}"),
+            format!("/keys?q={value}&sort={value}&environment={value}&status={value}"),
+            format!("/requests?id={value}"),
+            format!("/requests?address={value}&status={value}&route={value}&whose={value}"),
+            format!("/audit?actor={value}&action={value}&since={value}&until={value}"),
+            format!("/webhooks/new?environment={value}"),
+            format!("/overview?span={value}&done={value}"),
+        ] {
+            assert_eq!(life.get(&place, &[]).status, 200, "{place}");
+        }
+        life.post("/team", &[("name", value), ("email", value), ("role", "developer")], &[]);
+        life.post("/team", &[("name", value), ("email", value), ("role", value)], &[]);
+        let signed_in = life.cookie.clone();
+        let next = format!("/keys?q={value}");
+        life.get(&format!("/login?next={next}"), &[]);
+        let refused =
+            life.post("/login", &[("email", value), ("password", value), ("next", &next)], &[]);
+        assert_eq!(refused.status, 403, "{refused:?}");
+        life.cookie = signed_in;
         let bearer = format!("Bearer {value}");
         let basic = format!("Basic {}", STANDARD.encode(format!("{value}:")));
         let cookie = format!("keyward-over-http={value}; x-api-key={value}");
