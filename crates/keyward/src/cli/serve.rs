@@ -288,6 +288,9 @@ pub(super) fn serve(context: Context) -> Result<(), Failure> {
             Ok(None) => {}
             Ok(Some(address)) => {
                 say(Level::Info, &format!("metrics are on http://{address}/metrics"));
+                if !address.ip().is_loopback() {
+                    say(Level::Warn, OPEN_METRICS);
+                }
             }
             Err(why) => say(Level::Warn, why),
         }
@@ -321,6 +324,9 @@ const NOT_KEPT: &str = "its certificate is one of its own making and could not b
 const OPEN_HTTP: &str = "other machines reach this server over plain HTTP: keys and whatever is sent can be \
                          read on their way. Give it a certificate with --tls-cert and --tls-key, or have it order \
                          one with --acme-domains";
+
+const OPEN_METRICS: &str = "that address is not of this machine alone: whoever reaches it reads, without a \
+                            password, how much is asked for and refused";
 
 fn first_step(data_dir: &std::path::Path) -> String {
     let data_dir = if data_dir == std::path::Path::new("keyward-data") {

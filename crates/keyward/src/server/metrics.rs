@@ -199,11 +199,16 @@ impl Sources {
     }
 
     fn write_connections(&self, text: &mut Exposition) {
-        let [open, accepted] = self.connections.figures();
+        let connections = self.connections.figures();
         text.gauge("keyward_connections_open", "Connections of clients that are open.")
-            .put(&[], open);
+            .put(&[], connections.open);
         text.counter("keyward_connections_accepted_total", "Connections that were accepted.")
-            .put(&[], accepted);
+            .put(&[], connections.accepted);
+        let refused = "Connections that were closed at once (reason address: theirs has as many as one \
+                       may have), or later to make room for others (reason room).";
+        text.counter("keyward_connections_refused_total", refused)
+            .put(&[("reason", "address")], connections.refused)
+            .put(&[("reason", "room")], connections.ended);
         if let Some(life) = self.tls.as_ref().and_then(|tls| tls.validity()) {
             text.gauge(
                 "keyward_tls_certificate_not_before_timestamp_seconds",

@@ -54,7 +54,7 @@ use hold::{Hold, hold};
 use lanes::Lanes;
 use listen::Voice;
 use piles::Piles;
-use places::{Connected, Places};
+use places::{Connected, ConnectionFigures, Places};
 use routes::RouteTable;
 use stack::{Around, Dispatch, Inside, RequestLog};
 use tls::{SelfSigned, Tls};
@@ -326,6 +326,12 @@ impl Running {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connected.len()
+    }
+
+    /// The same, and what became of those that came.
+    #[must_use]
+    pub fn connection_figures(&self) -> ConnectionFigures {
+        self.connected.figures()
     }
 
     /// Returns when nobody is connected any more.

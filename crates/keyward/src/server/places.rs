@@ -40,6 +40,20 @@ pub struct Places {
 struct Guests {
     of: HashMap<IpAddr, BTreeMap<u64, Guest>>,
     n_so_far: u64,
+    /// Refused, for one address may have no more.
+    n_refused: u64,
+    /// Ended to make room.
+    n_ended: u64,
+}
+
+/// Connections of clients, for who watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionFigures {
+    pub open: u64,
+    /// Since the start, as all that follow.
+    pub accepted: u64,
+    pub refused: u64,
+    pub ended: u64,
 }
 
 struct Guest {
@@ -156,9 +170,13 @@ impl Places {
     pub async fn enter(&self, address: IpAddr) -> Option<Place> {
         let is_proxy = self.proxies.iter().any(|network| network.contains(&canonical(address)));
         let origin = guess_origin(address);
-        let of_origin = lock(&self.guests).of.get(&origin).map_or(0, BTreeMap::len);
-        if of_origin >= self.most_of_one && !is_proxy {
-            return None;
+        {
+            let mut guests = lock(&self.guests);
+            let of_origin = guests.of.get(&origin).map_or(0, BTreeMap::len);
+            if of_origin >= self.most_of_one && !is_proxy {
+                guests.n_refused += 1;
+                return None;
+            }
         }
         let room = self.room().await;
         let activity = Arc::new(Activity::default());
@@ -207,10 +225,12 @@ impl Connected {
         lock(&self.guests).of.values().map(BTreeMap::len).sum()
     }
 
-    /// Those that are connected, and all that were since the start.
     #[must_use]
-    pub fn figures(&self) -> [u64; 2] {
-        [self.len() as u64, lock(&self.guests).n_so_far]
+    pub fn figures(&self) -> ConnectionFigures {
+        let open = self.len() as u64;
+        let guests = lock(&self.guests);
+        let Guests { n_so_far, n_refused, n_ended, .. } = *guests;
+        ConnectionFigures { open, accepted: n_so_far, refused: n_refused, ended: n_ended }
     }
 
     /// Returns when nobody is connected any more. Meanwhile nobody new gets a place.
@@ -252,6 +272,7 @@ impl Guests {
             // Taken, so that it is not counted twice before it is gone.
             let tasks: Vec<_> = at_rest.filter_map(|guest| guest.task.take()).take(most).collect();
             if !tasks.is_empty() {
+                self.n_ended += tasks.len() as u64;
                 tasks.iter().for_each(AbortHandle::abort);
                 return;
             }

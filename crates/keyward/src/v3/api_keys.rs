@@ -286,13 +286,8 @@ pub async fn update(change: Change) -> Answer {
     keys::edit_and(app, &request.actor(), id, edit, finish).await.map_err(renamed)?.answer()
 }
 
-/// `POST /v3/api-keys/{id}/rotate`: answers with the successor.
-///
-/// # Errors
-/// VALIDATION_001, VALIDATION_003, REQUEST_008.
-pub async fn rotate(change: Change) -> Answer {
-    let Change { request, body, is_sandbox, writer } = change;
-    let id: KeyId = request.id()?;
+/// For how many seconds a replaced key works on.
+pub(super) fn read_grace(body: &Object) -> Result<u32, ApiError> {
     let mut faults = body.faults();
     let grace = body.whole("grace_seconds", &mut faults).unwrap_or(USUAL_GRACE_SECONDS);
     if grace > LONGEST_GRACE_SECONDS {
@@ -300,6 +295,17 @@ pub async fn rotate(change: Change) -> Answer {
         fault(&mut faults, "grace_seconds", sentence);
     }
     check(faults)?;
+    Ok(grace)
+}
+
+/// `POST /v3/api-keys/{id}/rotate`: answers with the successor.
+///
+/// # Errors
+/// VALIDATION_001, VALIDATION_003, REQUEST_008.
+pub async fn rotate(change: Change) -> Answer {
+    let Change { request, body, is_sandbox, writer } = change;
+    let id: KeyId = request.id()?;
+    let grace = read_grace(&body)?;
     let (app, at) = (&request.app, request.at);
     if is_sandbox {
         let new = example_of(&request, id)?;

@@ -9,6 +9,7 @@ use keyward_store::Tx;
 use keyward_store::users::User;
 use keyward_tower::ApiError;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::change::Change;
@@ -139,7 +140,7 @@ pub(super) fn read_invitation(body: &Object) -> Result<Invitation, ApiError> {
 }
 
 /// The owner's place is not given: asked for, it is as unknown as any other word.
-fn read_role(body: &Object, faults: &mut Faults) -> Option<Role> {
+pub(super) fn read_role(body: &Object, faults: &mut Faults) -> Option<Role> {
     let text = body.text("role", faults);
     let role = text.and_then(Role::from_text).filter(|role| GIVEN.contains(role));
     if role.is_none() && !faults.contains_key("role") {
@@ -186,10 +187,19 @@ async fn send_invitation(request: &Request, linked: &Linked) -> Result<(), ApiEr
     let link = mail::Link { url: &url, ends_at: linked.ends_at };
     let letter = mail::invitation(&account.name, &account.name, link);
     let (mailer, message) = (mailer.clone(), letter.to(&linked.user.email));
-    // Nobody waits for a mail server: that it went wrong shows in the dashboard as an open invitation.
-    tokio::spawn(async move { mailer.send(message).await });
+    // Nobody waits for a mail server: that it went wrong shows in the dashboard as an open invitation, as
+    // does one whose mail had no place.
+    if let Ok(place) = INVITING.try_acquire() {
+        tokio::spawn(async move {
+            let _place = place;
+            mailer.send(message).await
+        });
+    }
     Ok(())
 }
+
+/// Bound: so many mails for invitations are on their way at once.
+static INVITING: Semaphore = Semaphore::const_new(64);
 
 /// `PATCH /v3/users/{id}`: gives a member another role.
 ///

@@ -100,6 +100,7 @@ async fn one_address_has_so_many_connections_and_others_come_in() {
     assert!(!ask(Ipv4Addr::LOCALHOST).await);
     let n_told = server.logged.text().matches("as many connections").count();
     assert_eq!(n_told, 1, "a flood is told of once a minute");
+    assert_eq!(server.running().connection_figures().refused, 2);
     drop(held);
     server.running().none_left().await;
     assert!(ask(Ipv4Addr::LOCALHOST).await);

@@ -329,6 +329,9 @@ fn plain_http_to_others_is_found_unless_a_proxy_is_named() {
     let told = doctor(&shell, &[&open[..], &["--insecure-http"]].concat());
     warns(&told, "certificate", &["plain HTTP", "tls_cert"]);
     assert_eq!(told.code, 0);
+    let metrics = doctor(&shell, &["--metrics-listen", "0.0.0.0:9464"]);
+    warns(&metrics, "settings", &["metrics_listen is 0.0.0.0:9464", "firewall"]);
+    assert_eq!(metrics.code, 0);
     let told = doctor(&shell, &[&open[..], &["--trusted-proxies", "10.0.0.1"]].concat());
     assert!(!told.of("certificate", "ok").is_empty(), "{:?}", told.findings);
 }

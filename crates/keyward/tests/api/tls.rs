@@ -163,6 +163,10 @@ async fn another_certificate_is_taken_over_and_a_bad_one_is_not() {
         .expect("ours");
     assert!(running.look_for_certificate().expect("now they do"));
     assert!(connect(&second).await.is_none());
+    // The server looks by itself as well.
+    let last = make_certificate(folder.path());
+    server.wait_for_log("the new TLS certificate is in force").await;
+    assert!(connect(&last).await.is_some());
 }
 
 #[tokio::test]

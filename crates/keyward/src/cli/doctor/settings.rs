@@ -47,6 +47,13 @@ pub(super) fn check(
             );
         }
     }
+    if let Some(address) = settings.metrics_listen.filter(|address| !address.ip().is_loopback()) {
+        findings.warn(
+            NAME,
+            format!("metrics_listen is {address}: who reaches it reads how much is asked for and refused"),
+            "let a firewall keep strangers away, or listen on 127.0.0.1",
+        );
+    }
     check_public_url(findings, settings);
     for (name, file) in
         [("tls_key", &settings.tls_key), ("smtp_password_file", &settings.smtp_password_file)]

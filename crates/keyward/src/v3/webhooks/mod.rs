@@ -126,6 +126,17 @@ pub async fn remove(change: Change) -> Answer {
     webhooks::remove(&request.app, &actor, scope, id, finish).await?.answer()
 }
 
+/// Whether a webhook is to be at work.
+pub(super) fn read_active(body: &Object) -> Result<bool, ApiError> {
+    let mut faults = body.faults();
+    let is_active = body.flag("is_active", &mut faults);
+    if is_active.is_none() && !faults.contains_key("is_active") {
+        fault(&mut faults, "is_active", "is_active is required");
+    }
+    check(faults)?;
+    Ok(is_active.unwrap_or(true))
+}
+
 /// `PATCH /v3/webhooks/{id}/toggle-status`
 ///
 /// # Errors
@@ -133,13 +144,7 @@ pub async fn remove(change: Change) -> Answer {
 pub async fn toggle(change: Change) -> Answer {
     let Change { request, body, is_sandbox, writer } = change;
     let id: WebhookId = request.id()?;
-    let mut faults = body.faults();
-    let is_active = body.flag("is_active", &mut faults);
-    if is_active.is_none() && !faults.contains_key("is_active") {
-        fault(&mut faults, "is_active", "is_active is required");
-    }
-    check(faults)?;
-    let is_active = is_active.unwrap_or(true);
+    let is_active = read_active(&body)?;
     let (app, scope) = (&request.app, request.scope());
     if is_sandbox {
         let edit = WebhookEdit::default();
@@ -172,13 +177,8 @@ pub async fn rotate_secret(change: Change) -> Answer {
     webhooks::rotate_secret(&request.app, &actor, scope, id, finish).await?.answer()
 }
 
-/// `POST /v3/webhooks/{id}/test`: sends an example once. That the receiver fails is told, and no error.
-///
-/// # Errors
-/// VALIDATION_001, VALIDATION_003, RESOURCE_008.
-pub async fn test(change: Change) -> Answer {
-    let Change { request, body, is_sandbox, writer } = change;
-    let id: WebhookId = request.id()?;
+/// The event that a webhook is tried with; there is one if this gives no error.
+pub(super) fn read_event(body: &Object) -> Result<Option<EventName>, ApiError> {
     let mut faults = body.faults();
     let text = body.text("event_type", &mut faults);
     let name = text.and_then(EventName::from_text);
@@ -191,6 +191,17 @@ pub async fn test(change: Change) -> Answer {
         fault(&mut faults, "event_type", sentence);
     }
     check(faults)?;
+    Ok(name)
+}
+
+/// `POST /v3/webhooks/{id}/test`: sends an example once. That the receiver fails is told, and no error.
+///
+/// # Errors
+/// VALIDATION_001, VALIDATION_003, RESOURCE_008.
+pub async fn test(change: Change) -> Answer {
+    let Change { request, body, is_sandbox, writer } = change;
+    let id: WebhookId = request.id()?;
+    let name = read_event(&body)?;
     let delivered = TestResult { success: true, message: DELIVERED.to_owned() };
     let Some(name) = name.filter(|_| !is_sandbox) else {
         return writer.pretend(StatusCode::OK, &delivered).await;
