@@ -5,9 +5,9 @@
 # them took nine tenths of its time.
 set -euo pipefail
 
-parsers="base64 csv email_address form_urlencoded hex http httparse hyper idna ipnet lettre percent_encoding
-    quoted_printable rlibphonenumber serde_cbor_2 serde_json toml toml_parser url uuid webauthn_rs
-    webauthn_rs_core webauthn_rs_proto winnow"
+parsers="base64 csv email_address form_urlencoded h2 hex http httparse hyper idna ipnet lettre
+    percent_encoding quoted_printable rlibphonenumber serde_cbor_2 serde_json toml toml_parser url uuid
+    webauthn_rs webauthn_rs_core webauthn_rs_proto winnow"
 
 name= target= previous=
 for argument; do

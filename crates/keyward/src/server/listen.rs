@@ -101,6 +101,10 @@ pub(super) fn serve_lane(work: Work, guarded: &Guarded, grace: Duration) {
             // Why two tasks: one without TLS takes less memory.
             let task = match guarded.tls.clone() {
                 Some(tls) => tokio::spawn(serve_tls(tls, accepted, guarded, watcher)),
+                #[cfg(feature = "fuzzing")]
+                None if fuzzing::speaks_http2() => {
+                    tokio::spawn(fuzzing::serve(accepted, guarded, watcher))
+                }
                 None => tokio::spawn(serve_plain(accepted, guarded, watcher)),
             };
             handle.may_end(task.abort_handle());
@@ -363,6 +367,32 @@ fn is_exhausted(error: &io::Error) -> bool {
     const ENOBUFS: i32 = 105;
     const ENOMEM: i32 = 12;
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS | ENOMEM))
+}
+
+/// For the fuzz targets alone.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::{Accepted, Arc, Guarded, Streams, Watcher, connect_http2, open};
+
+    static SPEAKS_HTTP2: AtomicBool = AtomicBool::new(false);
+
+    /// From now on who comes without TLS is served as who agreed on HTTP/2 in a handshake.
+    pub fn speak_http2() {
+        SPEAKS_HTTP2.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn speaks_http2() -> bool {
+        SPEAKS_HTTP2.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn serve((stream, place): Accepted, guarded: Guarded, watcher: Watcher) {
+        let Ok((stream, address)) = open(stream) else { return };
+        let streams = Arc::new(Streams::new(Arc::clone(&place.activity)));
+        let _ = watcher.watch(connect_http2(stream, &guarded, address, streams)).await;
+    }
 }
 
 #[cfg(test)]

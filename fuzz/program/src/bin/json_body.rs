@@ -4,7 +4,9 @@
 
 use keyward::app::contacts::Channel;
 use keyward::app::webhooks::fuzzing::check;
-use keyward::v3::fuzzing::{contact, invitation, key, object, webhook};
+use keyward::v3::fuzzing::{
+    contact, event_type, grace_seconds, invitation, is_active, key, key_name, object, role, webhook,
+};
 use keyward_core::permission::PermissionSet;
 use keyward_core::role::Role;
 use keyward_tower::ApiError;
@@ -14,8 +16,13 @@ fn is_told(error: &ApiError) {
     assert_eq!(error.code().status().as_u16(), 400);
     assert!(!error.details().is_empty());
     for sentence in error.details().values().flatten() {
-        assert!(sentence.chars().count() < 400, "{sentence}");
+        assert!(!sentence.is_empty() && sentence.chars().count() < 400, "{sentence}");
     }
+}
+
+/// What was taken; of what was not, it is told why.
+fn read<T>(result: Result<T, ApiError>) -> Option<T> {
+    result.inspect_err(is_told).ok()
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -49,6 +56,27 @@ fuzz_target!(|data: &[u8]| {
             assert_ne!(role, Role::Owner);
         }
         Err(error) => is_told(&error),
+    }
+    if let Some(role) = read(role(&body)) {
+        let role = role.expect("one that is missing is told of");
+        assert!(role != Role::Owner && value["role"] == role.as_str());
+    }
+    if let Some(name) = read(key_name(&body)) {
+        assert_eq!(name.as_deref(), value["name"].as_str().map(str::trim));
+        let name = name.as_deref().unwrap_or("none");
+        assert!((1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control));
+    }
+    if let Some(seconds) = read(grace_seconds(&body)) {
+        let said = &value["grace_seconds"];
+        assert!(said.is_null() || said.as_u64() == Some(seconds.into()));
+        assert!(seconds <= 365 * 86_400);
+    }
+    if let Some(is_active) = read(is_active(&body)) {
+        assert_eq!(value["is_active"].as_bool(), Some(is_active));
+    }
+    if let Some(name) = read(event_type(&body)) {
+        let name = name.expect("one that is missing is told of");
+        assert_eq!(value["event_type"], name.as_str());
     }
     match webhook(&body) {
         Ok(mut edit) => {

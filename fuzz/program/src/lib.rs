@@ -1,0 +1,3 @@
+//! What the targets share: a whole server.
+
+pub mod served;
