@@ -2,10 +2,14 @@
 //!
 //! The server is a process of its own; this one holds the hostile connections, and the good callers have
 //! a thread of their own. `make soak ARGS="load seconds=20"` lets each attack last longer,
-//! `ARGS="load only=3"` makes the third one alone.
+//! `ARGS="load only=3"` makes the third one alone. An attack that has not come to its size by then goes on
+//! until it has, within a bound.
 
 mod attacks;
+mod floods;
 mod good;
+mod holds;
+mod http2;
 mod target;
 
 use std::fmt::Write as _;
@@ -18,12 +22,19 @@ use tokio::time::Instant;
 use crate::{Sizes, hostile, say};
 use attacks::{ATTACKS, Attack};
 use good::Callers;
-use target::Target;
+use target::{Tally, Target};
 
 /// What good callers of another account may feel.
 const MOST_P99: Duration = Duration::from_millis(50);
 /// Bytes that may be left of all attacks together.
 const MOST_LEFT: u64 = 96 << 20;
+/// An attack that has not come to its size goes on for so long at most: less than a head may take, so that
+/// no idle connection is closed for another reason than for its place.
+const LONGEST: Duration = Duration::from_secs(29);
+/// So long good callers feel it at its full size at least.
+const AT_FULL_SIZE: Duration = Duration::from_secs(2);
+/// So often it is looked at: the house is full only for moments, since it makes room for several at once.
+const PERIOD: Duration = Duration::from_millis(20);
 /// Connections that one attack holds, and files beside them.
 const FILES: u64 = 19_000;
 
@@ -36,7 +47,7 @@ pub(crate) fn run(sizes: &Sizes) -> String {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("the system can start a thread");
     let mut figures =
-        String::from("| attack | held | p50 | p99 | resident MiB before, peak, after |\n");
+        String::from("| attack | done | held | p50 | p99 | resident MiB before, peak, after |\n");
     let mut faults = vec![];
     for is_tls in [false, true] {
         let target = Target::start(is_tls);
@@ -74,20 +85,39 @@ fn one(
     let before = target.resident();
     let callers = Callers::start(target);
     let mut attacking = JoinSet::new();
-    let end = runtime.block_on(async { Instant::now() + lasting });
+    let done = Tally::default();
     let _inside = runtime.enter();
-    (attack.begin)(&target.aim(end), &mut attacking);
+    (attack.begin)(&target.aim(&done), &mut attacking);
     let (mut peak, mut held) = (before, 0);
     runtime.block_on(async {
-        while Instant::now() < end {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        let began = Instant::now();
+        let mut full_since = None;
+        loop {
+            tokio::time::sleep(PERIOD).await;
             peak = peak.max(target.resident());
-            held = held.max(target.connections());
+            held = held.max(target.held().await);
+            let now = Instant::now();
+            if done.get() >= attack.least && held >= attack.least_held {
+                full_since.get_or_insert(now);
+            }
+            let was_full = full_since.is_some_and(|since| now - since >= AT_FULL_SIZE);
+            let lasted = now - began;
+            if lasted >= lasting && (was_full || lasted >= LONGEST) {
+                break;
+            }
         }
         attacking.shutdown().await;
     });
     // Those of the good callers are still there.
     let felt = callers.stop();
+    let n_done = done.get();
+    let (unit, least, least_held) = (attack.unit, attack.least, attack.least_held);
+    if n_done < least {
+        fault(format!("it came to {n_done} {unit}, fewer than {least}"));
+    }
+    if held < least_held {
+        fault(format!("{held} connections were held at once, fewer than {least_held}"));
+    }
     if felt.n_failed > 0 {
         fault(format!("{} good calls failed, first: {:?}", felt.n_failed, felt.first_fault));
     }
@@ -115,7 +145,7 @@ fn one(
     let after = target.resident();
     let name = attack.name;
     format!(
-        "| {name} | {held} | {:.1} ms | {:.1} ms of {} calls | {}, {}, {} |",
+        "| {name} | {n_done} {unit} | {held} | {:.1} ms | {:.1} ms of {} calls | {}, {}, {} |",
         p50.as_secs_f64() * 1e3,
         p99.as_secs_f64() * 1e3,
         felt.n_calls(),
