@@ -214,7 +214,8 @@ fn new_codes() -> (Vec<Zeroizing<String>>, Vec<[u8; 32]>) {
     (codes, digests)
 }
 
-/// Checks a code of the app, none of which is good twice, or uses up a recovery code.
+/// Checks a code of the app, none of which is good twice, or uses up a recovery code. `is_known` if the member
+/// signed in from that address before: then no guesses of others make a pause.
 ///
 /// # Errors
 /// `WrongCredentials`, `TooManyAttempts`.
@@ -222,11 +223,11 @@ pub(crate) async fn check(
     app: &App,
     user: &User,
     code: Zeroizing<String>,
-    address: IpAddr,
+    (address, is_known): (IpAddr, bool),
 ) -> Result<(), AppError> {
     let attempt = app
         .throttle
-        .begin(&format!("code {}", user.id), address, true, app.clock.now().ticks)
+        .begin(&format!("code {}", user.id), address, is_known, app.clock.now().ticks)
         .map_err(AppError::TooManyAttempts)?;
     let code = Zeroizing::new(code.trim().to_lowercase().replace(' ', ""));
     let sealed = user.totp.as_ref().ok_or(AppError::WrongCredentials)?;

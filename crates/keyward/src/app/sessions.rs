@@ -132,31 +132,50 @@ pub async fn sign_in(
     let found = app.passwords.which_is_right(Zeroizing::clone(&password), hashes.clone()).await?;
     let Some(place) = found else { return Err(AppError::WrongCredentials) };
     if are_uneven(&hashes) {
-        even_out(app, &users, hashes, password).await?;
+        hashes = even_out(app, &users, hashes, password).await?;
     }
-    let user = users.swap_remove(place);
+    let (user, hash) = (users.swap_remove(place), hashes.swap_remove(place));
     app.throttle.succeeded(&attempt);
     let needs_code = user.totp.is_some();
-    let token = begin(app, user.id, visitor, needs_code).await?;
+    let token = Token::new();
+    let new = new_session(app, &token, user.id, visitor, needs_code);
+    let address = visitor.address;
+    app.store
+        .write(move |tx| {
+            // The password was read some time ago, and is slow to check: a session must not outlive one that
+            // was changed meanwhile, or do without a code that is asked for by now.
+            let user = users::find(tx, new.user)?.filter(|user| {
+                user.status == UserStatus::Active
+                    && user.password_hash.as_ref() == Some(&hash)
+                    && user.totp.is_some() == needs_code
+            });
+            user.ok_or(AppError::WrongCredentials)?;
+            let details = json!({ "agent": new.agent });
+            put(tx, &new, address, details)
+        })
+        .await?;
     Ok(SignedIn { token, needs_code })
 }
 
 /// Hashes a password that was just given as it is hashed for the first member with the same address, wherever it
 /// is that member's: time must not tell of how many accounts somebody is a member. Nothing is told in the audit
-/// log, for the password is the same.
+/// log, for the password is the same. Gives the hashes as they are now.
 async fn even_out(
     app: &App,
     users: &[User],
-    hashes: Vec<String>,
+    mut hashes: Vec<String>,
     password: Zeroizing<String>,
-) -> Result<(), AppError> {
+) -> Result<Vec<String>, AppError> {
     let changed = app.passwords.even_out(password, hashes.clone()).await?;
     let changed: Vec<_> = changed
         .into_iter()
-        .map(|(place, new)| (users[place].id, hashes[place].clone(), new))
+        .map(|(place, new)| {
+            let old = std::mem::replace(&mut hashes[place], new.clone());
+            (users[place].id, old, new)
+        })
         .collect();
     if changed.is_empty() {
-        return Ok(());
+        return Ok(hashes);
     }
     app.store
         .write(move |tx| {
@@ -167,9 +186,10 @@ async fn even_out(
                     users::put(tx, &user)?;
                 }
             }
-            Ok(())
+            Ok::<_, AppError>(())
         })
-        .await
+        .await?;
+    Ok(hashes)
 }
 
 /// Begins a session for somebody who has just proved who it is.
@@ -251,6 +271,7 @@ pub async fn take_code(
 ) -> Result<Token, AppError> {
     let digest = digest_of(token);
     let now = app.clock.wall();
+    let address = visitor.address.to_string();
     let found = app
         .store
         .read(move |tx| {
@@ -259,11 +280,15 @@ pub async fn take_code(
                 s.is_half && now < s.created_at + HALF_MILLIS && now + MINUTE_MILLIS >= s.created_at
             };
             let Some(session) = session.filter(is_open) else { return Ok(None) };
-            Ok::<_, AppError>(users::find(tx, session.user)?)
+            let Some(user) = users::find(tx, session.user)? else { return Ok(None) };
+            let is_known = audit_rows::has_done(tx, &user_target(user.id), STARTED, &address)?;
+            Ok::<_, AppError>(Some((user, is_known)))
         })
         .await?;
-    let user = found.ok_or(AppError::NotFound(Resource::Session))?;
-    factors::check(app, &user, code, visitor.address).await?;
+    let (user, is_known) = found.ok_or(AppError::NotFound(Resource::Session))?;
+    // Strangers have pauses for a member's code too, from wherever they come: who knows the password could
+    // guess it from thousands of addresses.
+    factors::check(app, &user, code, (visitor.address, is_known)).await?;
     let token = Token::new();
     let new = new_session(app, &token, user.id, visitor, false);
     let address = visitor.address;
@@ -320,7 +345,7 @@ pub async fn confirm(
 ) -> Result<(), AppError> {
     let is_code = secret.len() == 6 && secret.bytes().all(|b| b.is_ascii_digit());
     if is_code && entered.user.totp.is_some() {
-        factors::check(app, &entered.user, secret, entered.person.address).await?;
+        factors::check(app, &entered.user, secret, (entered.person.address, true)).await?;
     } else {
         let now = app.clock.now();
         let attempt = app

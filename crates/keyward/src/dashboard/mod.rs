@@ -291,7 +291,17 @@ impl Request {
     async fn form(&mut self) -> Result<Form, Stop> {
         let body = self.body.take().ok_or(Stop::Bad(StatusCode::BAD_REQUEST, "No form came."))?;
         let share = self.app.bodies.share(Sender::at(self.visitor.address));
-        Form::read(&self.parts.headers, body, share).await
+        let form = Form::read(&self.parts.headers, body, share).await?;
+        // It may have been held back for as long as forms are waited for: a session that ended meanwhile, or
+        // the password of before, does nothing any more.
+        if self.entered.is_some() {
+            let token = cookie::session(&self.parts.headers, &self.site).unwrap_or_default();
+            self.entered = sessions::enter(&self.app, token, self.visitor.address).await?;
+            if self.entered.is_none() {
+                return Err(Stop::To(String::from("/login?done=expired")));
+            }
+        }
+        Ok(form)
     }
 
     /// Takes the password or code that a form brought, if what it asks for needs one.

@@ -44,6 +44,7 @@ mod people;
 mod requests;
 mod secrets;
 mod serve;
+mod sessions;
 mod starts;
 mod strangers;
 mod time;

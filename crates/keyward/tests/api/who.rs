@@ -319,7 +319,7 @@ async fn with_sessions(server: &TestServer) -> Vec<Caller> {
 }
 
 /// Switches a second factor on, as the member's own pages do.
-async fn with_second_factor(server: &TestServer, email: &str) {
+pub(crate) async fn with_second_factor(server: &TestServer, email: &str) {
     let mut browser = Browser::new(server);
     assert_eq!(browser.sign_in(email, PASSWORD).await.status, 303);
     let page = browser.post("/profile/second-factor", &[]).await.body;

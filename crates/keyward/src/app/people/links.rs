@@ -158,10 +158,14 @@ pub async fn change_password(
     confirm(app, entered, current).await?;
     let hash = hash_for(app, &entered.user, "new_password", new).await?;
     let (actor, id, at) = (entered.actor(), entered.user.id, app.clock.wall());
-    let digest = entered.session.digest;
+    let (digest, before) = (entered.session.digest, entered.user.password_hash.clone());
     app.store
         .write(move |tx| {
             let mut user = users::find(tx, id)?.ok_or(AppError::NotFound(Resource::User))?;
+            // Both are slow: somebody else may have changed it meanwhile, against whoever asks here.
+            if user.password_hash != before {
+                return Err(AppError::WrongCredentials);
+            }
             user.password_hash = Some(hash);
             users::put(tx, &user)?;
             sessions::end_all(tx, id, Some(&digest))?;

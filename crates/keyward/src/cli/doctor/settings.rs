@@ -28,6 +28,13 @@ pub(super) fn check(
     if let Err(error) = Mailer::from_settings(settings) {
         findings.fail(NAME, format!("mail: {error:#}"), "mend it: 'keyward serve' does not start");
     }
+    if settings.smtp_url.is_some() && settings.public_url.is_none() {
+        let next =
+            "set public_url to where people reach the dashboard, such as https://keys.example.com";
+        let why =
+            "mails have no links without public_url: nobody gets one for a forgotten password";
+        findings.warn(NAME, why, next);
+    }
     if let Err(error) = Outbound::from_settings(settings) {
         let next = "mend webhook_ca_file: 'keyward serve' does not start";
         findings.fail(NAME, format!("webhooks: {error:#}"), next);

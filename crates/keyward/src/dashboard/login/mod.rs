@@ -216,7 +216,7 @@ struct ForgotPage {
 fn forgot_page(request: &Request, is_sent: bool) -> Page {
     let page = ForgotPage {
         shell: Shell::new(request, "Forgot password", ""),
-        sends_mail: request.app.mailer.is_some(),
+        sends_mail: request.app.mailer.is_some() && request.app.public_url.is_some(),
         is_sent,
     };
     Ok(html(StatusCode::OK, page.render()?))
@@ -237,8 +237,12 @@ pub async fn forgot(request: Request) -> Page {
 /// If it was asked too often.
 pub async fn send_reset(mut request: Request) -> Page {
     let form = request.form().await?;
-    let Some(mailer) = request.app.mailer.clone() else { return forgot_page(&request, false) };
-    let (app, base) = (request.app.clone(), request.site.base.clone());
+    // Not the address that the browser used: whoever asks for somebody else would choose where the link leads.
+    let (Some(mailer), Some(base)) = (request.app.mailer.clone(), request.app.public_url.clone())
+    else {
+        return forgot_page(&request, false);
+    };
+    let app = request.app.clone();
     let (email, visitor) = (form.text("email").to_owned(), request.visitor.clone());
     people::check_may_ask(&request.app, &email, &visitor)?;
     let Ok(place) = SENDING.try_acquire() else {
