@@ -50,6 +50,7 @@ mod strangers;
 mod time;
 mod tls;
 mod traces;
+mod twice;
 mod upgrade;
 mod users;
 mod webhooks;

@@ -1,14 +1,19 @@
 //! What is done to a key: rotate, disable and enable, revoke, share.
 
+use std::sync::Arc;
+
 use askama::Template;
 use http::StatusCode;
 use keyward_core::account::Environment;
 use keyward_core::id::KeyId;
+use keyward_core::record::KeyRecord;
 use keyward_core::time::{DAY_MILLIS, HOUR_MILLIS};
 use keyward_store::key_list::Listed;
 
 use super::issue::{Old, issued_page};
 use super::{asks_confirmation, confirmed, find_to_change};
+use crate::app::keys::Issued;
+use crate::app::once::Begun;
 use crate::app::{AppError, keys};
 use crate::dashboard::layout::Shell;
 use crate::dashboard::{Page, Request, Stop, html, show};
@@ -79,10 +84,10 @@ pub async fn ask_rotate(request: Request) -> Page {
 pub async fn rotate(mut request: Request) -> Page {
     let listed = find_to_change(&request).await?;
     let form = request.form().await?;
-    let once = form.text("once").to_owned();
-    if let Some(place) = request.app.once.made_by(&once) {
-        return Err(Stop::To(place));
-    }
+    let turn = match request.app.once.begin(request.person()?.user, form.text("once")).await? {
+        Begun::First(turn) => turn,
+        Begun::Again(place) => return Err(Stop::To(place)),
+    };
     let chosen = form.text("grace").to_owned();
     let Some((_, _, grace)) = GRACES.into_iter().find(|(value, _, _)| *value == chosen) else {
         let fault = Some(String::from("Choose how long the old key works on."));
@@ -91,10 +96,11 @@ pub async fn rotate(mut request: Request) -> Page {
     if let Err(fault) = confirmed(&request, &form, listed.record.environment).await? {
         return rotate_page(&request, listed, &chosen, Some(fault), StatusCode::FORBIDDEN);
     }
-    let (actor, id) = (request.actor()?, listed.record.id);
-    match keys::rotate(&request.app, &actor, id, grace).await {
+    let (app, actor, id) = (Arc::clone(&request.app), request.actor()?, listed.record.id);
+    let work = async move { keys::rotate(&app, &actor, id, grace).await };
+    let place = |(issued, _): &(Issued, KeyRecord)| format!("/keys/{}", issued.record.id);
+    match turn.carry_out(work, place).await {
         Ok((issued, old)) => {
-            request.app.once.remember(&once, format!("/keys/{}", issued.record.id));
             let until = old.rotated.as_ref().map(|rotation| rotation.until);
             let old = Old {
                 id: old.id,

@@ -1,5 +1,7 @@
 //! Generating a key, the page that shows it once, and changing its settings.
 
+use std::sync::Arc;
+
 use askama::Template;
 use http::StatusCode;
 use ipnet::IpNet;
@@ -12,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{asks_confirmation, confirmed, expiry, find_to_change};
 use crate::app::keys::{self, Issued, KeyEdit, NewKey};
+use crate::app::once::Begun;
 use crate::app::{AppError, Faults};
 use crate::config;
 use crate::dashboard::form::Form;
@@ -234,10 +237,10 @@ fn wrong(faults: &Faults) -> Wrong {
 pub async fn issue(mut request: Request) -> Page {
     let form = request.form().await?;
     let filled = filled(&form);
-    let once = form.text("once").to_owned();
-    if let Some(place) = request.app.once.made_by(&once) {
-        return Err(Stop::To(place));
-    }
+    let turn = match request.app.once.begin(request.person()?.user, form.text("once")).await? {
+        Begun::First(turn) => turn,
+        Begun::Again(place) => return Err(Stop::To(place)),
+    };
     let mut faults = Faults::new();
     let asked = read(&filled, request.at, &mut faults);
     let Some(environment) = Environment::from_text(&filled.environment) else {
@@ -264,11 +267,11 @@ pub async fn issue(mut request: Request) -> Page {
         networks: asked.networks,
         expires_at: asked.expires_at.flatten(),
     };
-    match keys::issue(&request.app, &request.actor()?, new).await {
-        Ok(issued) => {
-            request.app.once.remember(&once, format!("/keys/{}", issued.record.id));
-            issued_page(&request, &issued, None)
-        }
+    let (app, actor) = (Arc::clone(&request.app), request.actor()?);
+    let work = async move { keys::issue(&app, &actor, new).await };
+    let place = |issued: &Issued| format!("/keys/{}", issued.record.id);
+    match turn.carry_out(work, place).await {
+        Ok(issued) => issued_page(&request, &issued, None),
         Err(AppError::Invalid(faults)) => {
             let wrong = wrong(&faults);
             form_page(&request, None, filled, wrong, StatusCode::UNPROCESSABLE_ENTITY)

@@ -1,5 +1,7 @@
 //! Adding a webhook, and changing one.
 
+use std::sync::Arc;
+
 use askama::Template;
 use http::StatusCode;
 use keyward_core::account::Environment;
@@ -8,8 +10,9 @@ use keyward_store::contacts::Scope;
 use keyward_store::webhooks::{Filters, Webhook};
 
 use super::{find, secret_page};
+use crate::app::once::Begun;
 use crate::app::webhooks::events::{EventName, FAMILIES};
-use crate::app::webhooks::{self, WebhookEdit};
+use crate::app::webhooks::{self, Made, WebhookEdit};
 use crate::app::{AppError, Faults, plain};
 use crate::config::HttpRule;
 use crate::dashboard::error::sentence;
@@ -212,22 +215,21 @@ pub async fn new(request: Request) -> Page {
 /// 422 if something of it makes no sense, 409 if there are too many.
 pub async fn create(mut request: Request) -> Page {
     let form = request.form().await?;
-    let once = form.text("once").to_owned();
-    if let Some(place) = request.app.once.made_by(&once) {
-        return Err(Stop::To(place));
-    }
+    let turn = match request.app.once.begin(request.person()?.user, form.text("once")).await? {
+        Begun::First(turn) => turn,
+        Begun::Again(place) => return Err(Stop::To(place)),
+    };
     let filled = Filled::read(&form);
     let Some(environment) = Environment::from_text(&filled.environment) else {
         let error = AppError::invalid("environment", "must be chosen");
         return form_page(&request, None, filled, Some(error));
     };
     let scope = Scope { account: request.person()?.account, environment };
-    let (actor, edit) = (request.actor()?, filled.edit());
-    match webhooks::create(&request.app, &actor, scope, edit, plain).await {
-        Ok(made) => {
-            request.app.once.remember(&once, format!("/webhooks/{}", made.webhook.id));
-            secret_page(&request, &made)
-        }
+    let (app, actor, edit) = (Arc::clone(&request.app), request.actor()?, filled.edit());
+    let work = async move { webhooks::create(&app, &actor, scope, edit, plain).await };
+    let place = |made: &Made| format!("/webhooks/{}", made.webhook.id);
+    match turn.carry_out(work, place).await {
+        Ok(made) => secret_page(&request, &made),
         Err(error) => form_page(&request, None, filled, Some(error)),
     }
 }

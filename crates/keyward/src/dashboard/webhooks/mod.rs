@@ -9,6 +9,8 @@ pub use edit::fuzzing;
 pub use edit::{change, create, edit, new};
 pub use show::show;
 
+use std::sync::Arc;
+
 use askama::Template;
 use http::StatusCode;
 use keyward_core::account::Environment;
@@ -21,6 +23,7 @@ use zeroize::Zeroizing;
 use super::keys::{asks_confirmation, confirmed};
 use super::layout::Shell;
 use super::{Page, Request, Stop, html, show as words};
+use crate::app::once::Begun;
 use crate::app::webhooks::events::{EventName, FAMILIES};
 use crate::app::webhooks::{self, Made, deliver};
 use crate::app::{AppError, plain};
@@ -180,16 +183,16 @@ pub async fn ask_rotate(request: Request) -> Page {
 pub async fn rotate(mut request: Request) -> Page {
     let (scope, webhook) = find(&request).await?;
     let form = request.form().await?;
-    let once = form.text("once").to_owned();
-    if let Some(place) = request.app.once.made_by(&once) {
-        return Err(Stop::To(place));
-    }
+    let turn = match request.app.once.begin(request.person()?.user, form.text("once")).await? {
+        Begun::First(turn) => turn,
+        Begun::Again(place) => return Err(Stop::To(place)),
+    };
     if let Err(fault) = confirmed(&request, &form, scope.environment).await? {
         return ask_page(&request, webhook, true, Some(fault), StatusCode::FORBIDDEN);
     }
-    let (app, actor) = (&request.app, request.actor()?);
-    let made = webhooks::rotate_secret(app, &actor, scope, webhook.id, plain).await?;
-    app.once.remember(&once, format!("/webhooks/{}", webhook.id));
+    let (app, actor, id) = (Arc::clone(&request.app), request.actor()?, webhook.id);
+    let work = async move { webhooks::rotate_secret(&app, &actor, scope, id, plain).await };
+    let made = turn.carry_out(work, move |_: &Made| format!("/webhooks/{id}")).await?;
     secret_page(&request, &made)
 }
 
