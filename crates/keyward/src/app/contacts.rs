@@ -101,6 +101,7 @@ pub async fn create<R: Send + 'static>(
     let teller = Teller::new(app, holder, at);
     app.store
         .write(move |tx| {
+            teller.check_may_still(tx)?;
             match contacts::insert(tx, &contact) {
                 Err(StoreError::Conflict(Constraint::ContactNumber)) => {
                     return Err(AppError::Taken(String::from(
@@ -125,6 +126,11 @@ struct Teller {
 impl Teller {
     fn new(app: &App, holder: &Holder, at: UnixMillis) -> Self {
         Self { at, actor: Actor::Key(*holder), chance: app.chance.clone() }
+    }
+
+    /// Lets a key pass that was not taken away while its request was on its way.
+    fn check_may_still(&self, tx: &mut Tx<'_>) -> Result<(), AppError> {
+        self.actor.refreshed(tx, self.at).map(|_| ())
     }
 
     fn tell(&self, tx: &mut Tx<'_>, name: EventName, contact: &Contact) -> Result<(), StoreError> {
@@ -191,6 +197,7 @@ pub async fn update<R: Send + 'static>(
     let (scope, teller) = (scope(&holder.caller), Teller::new(app, holder, at));
     app.store
         .write(move |tx| {
+            teller.check_may_still(tx)?;
             let found = contacts::find(tx, &scope, id)?;
             let mut contact = found.ok_or(AppError::NotFound(Resource::Contact))?;
             let was_out = contact.opt_out;
@@ -243,6 +250,7 @@ pub async fn remove<R: Send + 'static>(
     let (scope, teller) = (scope(&holder.caller), Teller::new(app, holder, at));
     app.store
         .write(move |tx| {
+            teller.check_may_still(tx)?;
             let found = contacts::find(tx, &scope, id)?;
             let contact = found.ok_or(AppError::NotFound(Resource::Contact))?;
             contacts::remove(tx, &scope, id)?;

@@ -76,7 +76,13 @@ pub async fn carry_out(mut request: Request, handler: fn(Change) -> Answering) -
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         match idempotency::begin(app, caller, *at, method, path, key).await? {
             Begun::First(first) => turn = Some(first),
-            Begun::Again(kept) => return replay(kept),
+            Begun::Again(kept) => {
+                // Whoever hung up before may have left it written and not yet in force.
+                if idempotency::is_about_keys(path) {
+                    app.put_in_force().await?;
+                }
+                return replay(kept);
+            }
         }
     }
     // What is wrong with the switch is told with what is wrong with the fields.

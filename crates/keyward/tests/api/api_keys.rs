@@ -1,6 +1,6 @@
 //! Contract 2, 4 and 10: keys that manage keys, and never give more than they have.
 
-use keyward::app::{Actor, alerts};
+use keyward::app::{Actor, alerts, keys};
 use keyward_core::account::{AccountKind, Environment};
 use keyward_core::permission::{Permission, PermissionSet};
 use keyward_core::time::DAY_MILLIS;
@@ -262,4 +262,18 @@ async fn sandbox_changes_no_key() {
     assert!(works(&server, &key).await);
     let list = server.get("/v3/api-keys").key(&key).send().await.json();
     assert_eq!(list["data"]["pagination"]["total_count"], 1);
+}
+
+#[tokio::test]
+async fn a_key_that_was_replaced_makes_none_that_outlives_its_grace() {
+    let server = TestServer::start().await;
+    let permissions = [Permission::ApiKeysWrite].into_iter().collect();
+    let key = server.issue(KeyOf { permissions, expires_at: None, ..server.usual() }).await;
+    keys::rotate(server.app(), &Actor::Operator, key.id, DAY_MILLIS).await.expect("it is good");
+    let never = json!({"name": "x", "permissions": [], "expires_at": null});
+    let refused = create(&server, &key, never).await;
+    assert_eq!(refused.verdict(), "400 VALIDATION_001", "{refused:?}");
+    let usual = create(&server, &key, json!({"name": "x", "permissions": []})).await;
+    assert_eq!(usual.status, 201, "{usual:?}");
+    assert_eq!(usual.json()["data"]["expires_at"], "2024-01-02T00:00:00Z", "{usual:?}");
 }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use keyward::app::{Actor, keys};
 use keyward_core::account::{AccountKind, Environment};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::support::{KeyOf, Reply, TestKey, TestServer};
@@ -398,4 +401,36 @@ fn pages_cover_the_list_exactly_once() {
     });
     covered.expect("no size of page skips or repeats");
     drop(runtime.block_on(async { server }));
+}
+
+/// The key was good when the head came; by the time that the change came whole it had been taken away.
+#[tokio::test]
+async fn a_key_that_is_revoked_while_a_body_is_on_its_way_changes_nothing() {
+    let server = TestServer::start().await;
+    let (key, other) = (server.key().await, server.key().await);
+    let body = r#"{"phone_number":"+14155550123"}"#;
+    let head = format!(
+        "POST /v3/contacts HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\ncontent-type: application/json\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{{",
+        key.clear,
+        body.len()
+    );
+    let mut held = TcpStream::connect(server.address()).await.expect("it listens");
+    held.write_all(head.as_bytes()).await.expect("it reads");
+    // It spends from the same window: when one more is gone than was asked for here, it has been let in.
+    let mut expected = 200;
+    loop {
+        expected -= 1;
+        if server.get("/v3/me").key(&other).send().await.remaining() < Some(expected) {
+            break;
+        }
+    }
+    keys::revoke(server.app(), &Actor::Operator, key.id).await.expect("it is good");
+    held.write_all(&body.as_bytes()[1..]).await.expect("it reads");
+    let mut answer = vec![];
+    held.read_to_end(&mut answer).await.expect("it answers");
+    let answer = Reply::parse(&answer);
+    assert_eq!(answer.verdict(), "403 AUTH_004", "{answer:?}");
+    let list = server.get("/v3/contacts").key(&other).send().await.json();
+    assert_eq!(list["data"]["pagination"]["total_count"], 0, "{list}");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use keyward_core::account::{AccountKind, Environment};
+use keyward_core::permission::PermissionSet;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -171,4 +172,29 @@ async fn an_account_keeps_so_many_answers_and_what_would_be_one_too_many_is_not_
     server.advance(DAY);
     server.running().check_alerts().await.expect("the store answers");
     assert_eq!(create(&server, &key, "+14155550124", "c").await.status, 201);
+}
+
+/// What is about keys is about the key that asks: nothing of it is answered to another key of the account.
+#[tokio::test]
+async fn a_call_about_keys_is_repeated_to_the_key_that_made_it_alone() {
+    let server = TestServer::start().await;
+    let issue = || server.issue(KeyOf { permissions: PermissionSet::ALL, ..server.usual() });
+    let (first, second) = (issue().await, issue().await);
+    let create = async |key: &TestKey| {
+        let body = json!({ "name": "job", "permissions": ["contacts:read"] }).to_string();
+        let call = server.post("/v3/api-keys", &body).key(key);
+        call.header("idempotency-key", "make").send().await
+    };
+    let made = create(&first).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    check_replay(&made, &create(&first).await);
+    let other = create(&second).await;
+    assert_eq!((other.status, other.header("idempotent-replayed")), (201, None), "{other:?}");
+    assert_ne!(other.json()["data"]["id"], made.json()["data"]["id"]);
+    for key in [&first, &second] {
+        let call = server.call("DELETE", "/v3/api-keys/self").key(key);
+        let ended = call.header("idempotency-key", "offboard").send().await;
+        assert_eq!((ended.status, ended.header("idempotent-replayed")), (204, None), "{ended:?}");
+        assert_eq!(server.get("/v3/me").key(key).send().await.verdict(), "401 AUTH_002");
+    }
 }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::dashboard::{Browser, PASSWORD, member, member_of};
 use crate::program::{Ended, Shell};
-use crate::support::TestServer;
+use crate::support::{KeyOf, TestServer};
 
 /// The link that stands alone on stdout.
 fn link(ended: &Ended) -> &str {
@@ -239,4 +239,26 @@ async fn a_membership_that_somebody_else_made_opens_no_way_to_guess_without_a_pa
     assert_eq!(attempt(PASSWORD).await, 429);
     server.advance(15 * 60_000);
     assert_eq!(attempt(PASSWORD).await, 303);
+}
+
+#[tokio::test]
+async fn an_owner_who_was_invited_is_made_somebody_else_by_the_operator_alone() {
+    let server = TestServer::start().await;
+    let (app, account) = (server.app(), server.account.id);
+    let invite = async |actor: &Actor, role: Role| {
+        people::invite(app, actor, account, "Ada", "ada@example.com", role).await
+    };
+    let invited = invite(&Actor::Operator, Role::Owner).await.expect("there is none").user;
+    let admin = member(&server, Role::Admin).await;
+    let address = "192.0.2.1".parse().expect("an address");
+    let admin = Actor::Person(Person { user: admin, account, role: Role::Admin, address });
+    let refused = invite(&admin, Role::Admin).await.map(|linked| linked.user.role);
+    assert!(matches!(refused, Err(AppError::Taken(_))), "{refused:?}");
+    let key = server.issue(KeyOf { permissions: PermissionSet::ALL, ..server.usual() }).await;
+    let body = r#"{"name":"Ada","email":"ada@example.com","role":"admin"}"#;
+    let refused = server.post("/v3/users", body).key(&key).send().await;
+    assert_eq!(refused.verdict(), "409 RESOURCE_007", "{refused:?}");
+    let members = people::list(app, account).await.expect("the store answers");
+    let found = members.iter().find(|member| member.user.id == invited.id).expect("it is there");
+    assert_eq!(found.user.role, Role::Owner);
 }

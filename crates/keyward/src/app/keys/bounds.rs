@@ -19,9 +19,16 @@ impl Bounds {
         Ok(Self(Some(key)))
     }
 
+    /// When the key that gives ends: where it was replaced, with its grace.
+    fn end(&self) -> Option<UnixMillis> {
+        let own = self.0.as_ref()?;
+        let until = own.rotated.as_ref().map(|rotation| rotation.until);
+        own.expires_at.into_iter().chain(until).min()
+    }
+
     /// What a key expires at that is not told when: as late as it may.
     pub(super) fn cap(&self, expires_at: Option<UnixMillis>) -> Option<UnixMillis> {
-        let own = self.0.as_ref().and_then(|own| own.expires_at);
+        let own = self.end();
         match (expires_at, own) {
             (Some(at), Some(own)) => Some(at.min(own)),
             (at, own) => at.or(own),
@@ -44,12 +51,9 @@ impl Bounds {
         if let Some(lacking) = lacking(key.permissions, own.permissions) {
             add("permissions", format!("must not hold {lacking}: the calling key does not either"));
         }
-        let outlives = match (key.expires_at, own.expires_at) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(at), Some(own)) => at > own,
-        };
-        if let (true, Some(end)) = (outlives, own.expires_at) {
+        if let Some(end) = self.end()
+            && key.expires_at.is_none_or(|at| at > end)
+        {
             let end = crate::when(end);
             add("expires_at", format!("must not be after {end}, when the calling key expires"));
         }

@@ -179,7 +179,11 @@ pub async fn invite_and<R: Send + 'static>(
             check_gives(tx, &actor, account, role)?;
             let known = members.iter().find(|user| user.email.eq_ignore_ascii_case(&email));
             let user = match known {
-                Some(user) if user.status == UserStatus::Invited => {
+                // The operator alone makes somebody else of an owner.
+                Some(user)
+                    if user.status == UserStatus::Invited
+                        && (user.role != Role::Owner || matches!(actor, Actor::Operator)) =>
+                {
                     let again = Some(at);
                     let user =
                         User { name, role, invited_at: again, updated_at: again, ..user.clone() };

@@ -24,7 +24,7 @@ use url::Url;
 
 use super::events::{self, EventName, Happened, new_event_id};
 use super::{found, open};
-use crate::app::{App, AppError, Chance};
+use crate::app::{Actor, App, AppError, Chance};
 use crate::outbound::{self, is_success};
 
 const MOST_AT_ONCE: usize = 256;
@@ -209,7 +209,7 @@ fn turn_off(tx: &mut Tx<'_>, id: WebhookId, now: UnixMillis) -> Result<(), AppEr
     webhook.turned_off_at = Some(now);
     webhooks::put(tx, &webhook)?;
     let details = serde_json::json!({ "failed_events": webhook.consecutive_failures });
-    Ok(super::tell(tx, now, &crate::app::Actor::System, "webhook.turned_off", &webhook, details)?)
+    Ok(super::tell(tx, now, &Actor::System, "webhook.turned_off", &webhook, details)?)
 }
 
 /// Sends an event now, signed as of now.
@@ -270,6 +270,7 @@ async fn post(app: &App, webhook: &Webhook, event: &Event) -> Result<outbound::P
 /// If there is no such webhook. That it was not delivered is no error.
 pub async fn test(
     app: &App,
+    actor: &Actor,
     scope: Scope,
     id: WebhookId,
     name: EventName,
@@ -279,9 +280,11 @@ pub async fn test(
     recover(app).await?;
     let at = app.clock.wall();
     let event_id = new_event_id(&app.chance, at);
+    let actor = *actor;
     let (webhook, event) = app
         .store
         .write(move |tx| {
+            actor.refreshed(tx, at)?;
             let webhook = found(tx, scope, id)?;
             let payload = events::sample(name, &webhook);
             let Scope { account, environment } = scope;

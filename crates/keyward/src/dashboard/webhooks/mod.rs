@@ -256,7 +256,7 @@ pub async fn test(mut request: Request) -> Page {
     let form = request.form().await?;
     let name = EventName::from_text(form.text("event"));
     let name = name.ok_or_else(|| AppError::invalid("event", "must be chosen"))?;
-    let event = deliver::test(&request.app, scope, id, name, None).await?;
+    let event = deliver::test(&request.app, &request.actor()?, scope, id, name, None).await?;
     let done = if event.error.is_none() { "tested" } else { "test-failed" };
     Err(Stop::To(format!("/webhooks/{id}?event={}&done={done}", event.id)))
 }

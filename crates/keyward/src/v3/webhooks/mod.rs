@@ -207,7 +207,8 @@ pub async fn test(change: Change) -> Answer {
         return writer.pretend(StatusCode::OK, &delivered).await;
     };
     let (scope, request_id) = (request.scope(), request.request_id.as_str().to_owned());
-    let event = deliver::test(&request.app, scope, id, name, Some(request_id)).await?;
+    let event =
+        deliver::test(&request.app, &request.actor(), scope, id, name, Some(request_id)).await?;
     let result = match event.error {
         None => delivered,
         Some(error) => {
