@@ -58,7 +58,8 @@ pub enum Begun {
     Again(Answer),
 }
 
-/// Where an answer is kept: whose data, which call, which `Idempotency-Key`; whose key, if it is about keys.
+/// Where an answer is kept: whose data, which call, which `Idempotency-Key`; whose key, if it is about
+/// keys or shows a secret.
 fn digest_of(caller: &Caller, method: &str, path: &str, key: &str) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(caller.own_account().as_bytes());
@@ -67,9 +68,9 @@ fn digest_of(caller: &Caller, method: &str, path: &str, key: &str) -> [u8; 32] {
         hasher.update(part.len().to_be_bytes());
         hasher.update(part.as_bytes());
     }
-    // What is done to keys is done by one of them: another that says the same means itself, and may not be
-    // shown what was made for the first.
-    if is_about_keys(path) {
+    // What is done to keys is done by one of them: another that says the same means itself. And what is shown
+    // once is shown to the one that it was made for.
+    if is_about_keys(path) || shows_signing_secret(method, path) {
         hasher.update(caller.key().as_bytes());
     }
     hasher.finalize().into()
@@ -78,6 +79,11 @@ fn digest_of(caller: &Caller, method: &str, path: &str, key: &str) -> [u8; 32] {
 /// True for a call about keys themselves.
 pub fn is_about_keys(path: &str) -> bool {
     path.starts_with("/v3/api-keys")
+}
+
+/// True for a call that is answered with the signing secret of a webhook.
+fn shows_signing_secret(method: &str, path: &str) -> bool {
+    method == "POST" && (path == "/v3/webhooks" || path.ends_with("/rotate-secret"))
 }
 
 const fn older(at: UnixMillis) -> UnixMillis {

@@ -276,4 +276,8 @@ async fn a_key_that_was_replaced_makes_none_that_outlives_its_grace() {
     let usual = create(&server, &key, json!({"name": "x", "permissions": []})).await;
     assert_eq!(usual.status, 201, "{usual:?}");
     assert_eq!(usual.json()["data"]["expires_at"], "2024-01-02T00:00:00Z", "{usual:?}");
+    // What never expires and ends with the same grace outlives nobody: itself.
+    let path = format!("/v3/api-keys/{}", key.id);
+    let renamed = server.call("PATCH", &path).json(r#"{"name":"y"}"#).key(&key).send().await;
+    assert_eq!(renamed.status, 200, "{renamed:?}");
 }

@@ -11,6 +11,8 @@ use keyward_core::role::Role;
 use keyward_store::webhook_events::{self, EventStatus};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -497,6 +499,39 @@ async fn a_test_is_sent_once_whatever_comes_of_it_and_counts_as_nothing() {
     );
     let found = scene.get(&format!("{}/events?search=failed", hook.path)).await;
     assert_eq!(found["pagination"]["total_count"], 12);
+}
+
+/// The key was good when the head came; by the time that the body came it had been taken away.
+#[tokio::test]
+async fn a_key_that_is_revoked_while_a_body_is_on_its_way_has_no_webhook_tried() {
+    const GO_ON: &[u8; 25] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let mut scene = Scene::new().await;
+    let hook = scene.hook(json!({})).await;
+    let usual = scene.server.usual();
+    let late = scene.server.issue(KeyOf { environment: Environment::Test, ..usual }).await;
+    let body = r#"{"event_type":"user.invited"}"#;
+    let head = format!(
+        "POST {}/test HTTP/1.1\r\nhost: localhost\r\nx-api-key: {}\r\n\
+         content-type: application/json\r\nexpect: 100-continue\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n",
+        hook.path,
+        late.clear,
+        body.len()
+    );
+    let mut held = TcpStream::connect(scene.server.address()).await.expect("it listens");
+    held.write_all(head.as_bytes()).await.expect("it reads");
+    // It asks for the body when the key has passed the door.
+    let mut word = [0; GO_ON.len()];
+    held.read_exact(&mut word).await.expect("it answers");
+    assert_eq!(&word, GO_ON);
+    keys::revoke(scene.server.app(), &Actor::Operator, late.id).await.expect("it is good");
+    held.write_all(body.as_bytes()).await.expect("it reads");
+    let mut answer = vec![];
+    held.read_to_end(&mut answer).await.expect("it answers");
+    let answer = Reply::parse(&answer);
+    assert_eq!(answer.verdict(), "403 AUTH_004", "{answer:?}");
+    assert!(scene.receiver.is_quiet());
+    assert_eq!(scene.events(&hook).await, Vec::<Value>::new());
 }
 
 #[tokio::test]

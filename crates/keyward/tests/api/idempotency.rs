@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use keyward::app::{Actor, keys};
 use keyward_core::account::{AccountKind, Environment};
 use keyward_core::permission::PermissionSet;
+use keyward_core::record::Mark;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::support::{KeyOf, Reply, TestKey, TestServer};
+use crate::support::{BEGIN, KeyOf, Reply, TestKey, TestServer};
 
 const DAY: u64 = 24 * 3_600_000;
 
@@ -196,5 +198,60 @@ async fn a_call_about_keys_is_repeated_to_the_key_that_made_it_alone() {
         let ended = call.header("idempotency-key", "offboard").send().await;
         assert_eq!((ended.status, ended.header("idempotent-replayed")), (204, None), "{ended:?}");
         assert_eq!(server.get("/v3/me").key(key).send().await.verdict(), "401 AUTH_002");
+    }
+}
+
+#[tokio::test]
+async fn a_signing_secret_is_shown_again_to_the_key_that_it_was_made_for_alone() {
+    let server = TestServer::start().await;
+    let (first, second) = (server.key().await, server.key().await);
+    let hook =
+        r#"{"display_name":"a","endpoint_url":"https://a.example/","event_types":["contact"]}"#;
+    let post = async |path: &str, body: &str, key: &TestKey| {
+        server.post(path, body).key(key).header("idempotency-key", "w").send().await
+    };
+    let made = post("/v3/webhooks", hook, &first).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let id = made.json()["data"]["id"].as_str().expect("an id").to_owned();
+    let rotate = format!("/v3/webhooks/{id}/rotate-secret");
+    let rotated = post(&rotate, "{}", &first).await;
+    assert_eq!(rotated.status, 200, "{rotated:?}");
+    let secret = |reply: &Reply| {
+        let data = reply.json()["data"].clone();
+        data["signing_secret"].as_str().expect("it is shown").to_owned()
+    };
+    for (path, body, before) in [("/v3/webhooks", hook, &made), (rotate.as_str(), "{}", &rotated)] {
+        check_replay(before, &post(path, body, &first).await);
+        let other = post(path, body, &second).await;
+        let expected = (before.status, None);
+        assert_eq!((other.status, other.header("idempotent-replayed")), expected, "{other:?}");
+        assert_ne!(secret(&other), secret(before));
+    }
+}
+
+/// Who asked first may have hung up when the change was written and not yet in force: by the time that the
+/// answer is repeated it must be true.
+#[tokio::test]
+async fn a_repeated_answer_about_keys_is_told_once_it_is_in_force() {
+    let server = TestServer::start().await;
+    let caller = server.issue(KeyOf { permissions: PermissionSet::ALL, ..server.usual() }).await;
+    let target = server.key().await;
+    let id = target.id;
+    let path = format!("/v3/api-keys/{id}/disable");
+    let disable = || server.post(&path, "{}").key(&caller).header("idempotency-key", "off");
+    let first = disable().send().await;
+    assert_eq!(first.status, 200, "{first:?}");
+    // More than once, for the server looks by itself as well, and may do so just in time.
+    for _ in 0..10 {
+        keys::enable(server.app(), &Actor::Operator, id).await.expect("it is disabled");
+        assert_eq!(server.get("/v3/me").key(&target).send().await.status, 200);
+        let written = server.app().store.write(move |tx| {
+            let key = keyward_store::keys::find(tx, id)?.expect("it is there");
+            let mark = Mark { at: BEGIN, by: String::from("who hung up") };
+            keyward_store::keys::put(tx, &key.disable(mark).expect("it is enabled"))
+        });
+        written.await.expect("the store takes it");
+        check_replay(&first, &disable().send().await);
+        assert_eq!(server.get("/v3/me").key(&target).send().await.verdict(), "401 AUTH_002");
     }
 }

@@ -258,7 +258,14 @@ async fn an_owner_who_was_invited_is_made_somebody_else_by_the_operator_alone() 
     let body = r#"{"name":"Ada","email":"ada@example.com","role":"admin"}"#;
     let refused = server.post("/v3/users", body).key(&key).send().await;
     assert_eq!(refused.verdict(), "409 RESOURCE_007", "{refused:?}");
+    let mut browser = Browser::signed_in(&server, Role::Admin).await;
+    let fields = [("name", "Ada"), ("email", "ada@example.com"), ("role", "admin")];
+    let refused = browser.post("/team", &fields).await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+    assert!(refused.body.contains("is a member already"), "{refused:?}");
     let members = people::list(app, account).await.expect("the store answers");
     let found = members.iter().find(|member| member.user.id == invited.id).expect("it is there");
     assert_eq!(found.user.role, Role::Owner);
+    let changed = invite(&Actor::Operator, Role::Admin).await.expect("the operator may").user;
+    assert_eq!((changed.id, changed.role), (invited.id, Role::Admin));
 }

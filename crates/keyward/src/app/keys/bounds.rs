@@ -19,16 +19,9 @@ impl Bounds {
         Ok(Self(Some(key)))
     }
 
-    /// When the key that gives ends: where it was replaced, with its grace.
-    fn end(&self) -> Option<UnixMillis> {
-        let own = self.0.as_ref()?;
-        let until = own.rotated.as_ref().map(|rotation| rotation.until);
-        own.expires_at.into_iter().chain(until).min()
-    }
-
     /// What a key expires at that is not told when: as late as it may.
     pub(super) fn cap(&self, expires_at: Option<UnixMillis>) -> Option<UnixMillis> {
-        let own = self.end();
+        let own = self.0.as_ref().and_then(end_of);
         match (expires_at, own) {
             (Some(at), Some(own)) => Some(at.min(own)),
             (at, own) => at.or(own),
@@ -51,8 +44,8 @@ impl Bounds {
         if let Some(lacking) = lacking(key.permissions, own.permissions) {
             add("permissions", format!("must not hold {lacking}: the calling key does not either"));
         }
-        if let Some(end) = self.end()
-            && key.expires_at.is_none_or(|at| at > end)
+        if let Some(end) = end_of(own)
+            && end_of(key).is_none_or(|at| at > end)
         {
             let end = crate::when(end);
             add("expires_at", format!("must not be after {end}, when the calling key expires"));
@@ -66,6 +59,12 @@ impl Bounds {
         }
         if faults.is_empty() { Ok(()) } else { Err(AppError::Invalid(faults)) }
     }
+}
+
+/// When a key ends by itself: when it expires, or with its grace where it was replaced.
+fn end_of(key: &KeyRecord) -> Option<UnixMillis> {
+    let until = key.rotated.as_ref().map(|rotation| rotation.until);
+    key.expires_at.into_iter().chain(until).min()
 }
 
 fn lacking(wanted: PermissionSet, held: PermissionSet) -> Option<&'static str> {

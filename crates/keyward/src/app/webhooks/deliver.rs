@@ -267,7 +267,7 @@ async fn post(app: &App, webhook: &Webhook, event: &Event) -> Result<outbound::P
 /// down, but counts neither as a success nor as a failure.
 ///
 /// # Errors
-/// If there is no such webhook. That it was not delivered is no error.
+/// If there is no such webhook, or who asks may not. That it was not delivered is no error.
 pub async fn test(
     app: &App,
     actor: &Actor,
@@ -284,7 +284,7 @@ pub async fn test(
     let (webhook, event) = app
         .store
         .write(move |tx| {
-            actor.refreshed(tx, at)?;
+            actor.refreshed(tx, at)?.check_works_on(scope.account)?;
             let webhook = found(tx, scope, id)?;
             let payload = events::sample(name, &webhook);
             let Scope { account, environment } = scope;
