@@ -20,7 +20,7 @@ use url::Url;
 pub use smtp::{SmtpTls, SmtpUrl};
 pub use sources::{ConfigError, Explained, Flags, Source, load};
 pub use table::{SETTINGS, Setting};
-pub use values::{network, networks};
+pub use values::{is_host, network, networks};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
+use keyward_core::secret::holds_a_key;
 use keyward_core::window::HIGHEST_LIMIT;
 use url::Url;
 
@@ -42,12 +43,20 @@ pub(super) fn public_url(text: &str) -> Result<Option<String>, String> {
         return Ok(None);
     }
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b);
-    if rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(is_plain)) {
+    if rest.is_some_and(is_host) {
         Ok(Some(text.to_owned()))
     } else {
         Err(String::from("expected an address without a path, such as https://keys.example.com"))
     }
+}
+
+/// True for what may stand as this server's host, and perhaps its port, in pages and mails: of characters that
+/// mean nothing anywhere, and no key that somebody put there.
+#[must_use]
+pub fn is_host(text: &str) -> bool {
+    (1..=255).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))
+        && !holds_a_key(text)
 }
 
 pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, request};
 
+use crate::config::is_host;
+
 /// This server as the browser sees it.
 #[derive(Clone, Debug)]
 pub(super) struct Site {
@@ -28,12 +30,7 @@ impl Site {
             return Self { base: base.to_owned(), is_secure, takes_passwords: true };
         }
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-        let is_plain = |host: &&str| {
-            !host.is_empty()
-                && host.len() <= 255
-                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))
-        };
-        let host = host.filter(is_plain).unwrap_or("127.0.0.1:8080");
+        let host = host.filter(|host| is_host(host)).unwrap_or("127.0.0.1:8080");
         let scheme = if is_https { "https" } else { "http" };
         Self {
             base: format!("{scheme}://{host}"),

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use keyward_tower::{ApiError, Code};
 
 use crate::app::App;
+use crate::config::is_host;
 use crate::docs;
 use crate::v3::Answer;
 
@@ -115,11 +116,6 @@ pub async fn error_page(request: Request) -> Answer {
 /// Only a host that looks like one is repeated.
 pub(super) fn base(request: &Request) -> String {
     let host = request.parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let is_plain = |host: &&str| {
-        !host.is_empty()
-            && host.len() <= 255
-            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))
-    };
     let scheme = if request.is_https { "https" } else { "http" };
-    format!("{scheme}://{}", host.filter(is_plain).unwrap_or("127.0.0.1:8080"))
+    format!("{scheme}://{}", host.filter(|host| is_host(host)).unwrap_or("127.0.0.1:8080"))
 }

@@ -1,14 +1,16 @@
 //! A whole server, and any bytes on a connection that agreed on HTTP/2: what comes back are whole frames in an
 //! order that HTTP/2 allows, no answer tells of a fault of ours, and nothing is in it of a key that was sent.
 //!
-//! The preface and empty settings go first unless the input begins with `!`. Then come pieces: `g`, a stream and
+//! The preface and empty settings go first unless the input begins with `!`; it is as if the client had gone after
+//! the last byte if it begins with `~`, else what is cut is filled up, what was asked is ended, and the client says
+//! that it goes. Then come pieces: `g`, a stream and
 //! a line, a GET of that path with a good test key; `h`, flags, a stream and lines `name:value` up to an empty
 //! one, a head of them; `f`, a kind, flags, a stream and a line, a frame with that inside; `r`, bytes up to the
 //! end. Any other begins a line that is sent as it is. `{id}` stands for the account of the key, and `{key}` for
 //! the key in fields `x-api-key`.
 #![no_main]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::sync::LazyLock;
@@ -40,6 +42,9 @@ const PRIORITY: u8 = 32;
 /// The longest frame, unless the other side allows longer ones.
 const USUAL_BYTES: usize = 16_384;
 const MOST_BYTES: usize = (1 << 24) - 1;
+
+/// The setting 4, how much of an answer may come before more is allowed: 65,535 bytes.
+const USUAL_WINDOW: [u8; 6] = [0, 4, 0, 0, 255, 255];
 
 /// Whoever has not ended the connection by then waits for more.
 const A_WHILE: Duration = Duration::from_millis(20);
@@ -121,13 +126,15 @@ fn stream(pieces: &mut Pieces<'_>) -> u32 {
     }
 }
 
-/// What is sent for an input.
-fn sent(data: &[u8], key: &[u8]) -> Vec<u8> {
+/// What is sent for an input, and whether the client has gone then.
+fn sent(data: &[u8], key: &[u8]) -> (Vec<u8>, bool) {
     let mut out = vec![];
     let mut pieces = Pieces::of(data);
-    if data.first() == Some(&b'!') {
+    let mode = data.first().filter(|first| matches!(first, b'!' | b'~'));
+    if mode.is_some() {
         pieces.byte();
-    } else {
+    }
+    if mode != Some(&b'!') {
         out.extend_from_slice(PREFACE);
         write_frame(&mut out, SETTINGS, 0, 0, &[]);
     }
@@ -182,17 +189,66 @@ fn sent(data: &[u8], key: &[u8]) -> Vec<u8> {
             }
         }
     }
-    // The server ends the connection when it has answered everything, if this reaches it as a frame.
-    write_frame(&mut out, GOAWAY, 0, 0, &[0; 8]);
-    out
+    let has_gone = mode == Some(&b'~');
+    if !has_gone {
+        finish(&mut out);
+    }
+    (out, has_gone)
+}
+
+/// Adds what lets the server answer everything and end the connection, for whoever waits for nothing costs no time:
+/// the rest of a frame that is cut, the ends of requests, windows as wide as usual, and the word that the client
+/// goes.
+fn finish(out: &mut Vec<u8>) {
+    let mut open = BTreeSet::new();
+    let mut is_narrow = false;
+    let mut at = if out.starts_with(PREFACE) { PREFACE.len() } else { 0 };
+    while at < out.len() {
+        // A longer frame is refused by its head.
+        if out.len() < at + 9 {
+            out.resize(at + 9, 0);
+        }
+        let [high, middle, low, kind, flags, number @ ..] =
+            *out[at..].first_chunk::<9>().expect("it is as long");
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        let end = at + 9 + usize::try_from(length).expect("it has 24 bits").min(USUAL_BYTES);
+        if out.len() < end {
+            out.resize(end, 0);
+        }
+        let stream = u32::from_be_bytes(number) & (u32::MAX >> 1);
+        match kind {
+            HEADERS | DATA if flags & END_STREAM != 0 => {
+                open.remove(&stream);
+            }
+            HEADERS => {
+                open.insert(stream);
+            }
+            RST_STREAM => {
+                open.remove(&stream);
+            }
+            SETTINGS => is_narrow |= length > 0,
+            _ => {}
+        }
+        at = end;
+    }
+    for stream in open {
+        write_frame(out, DATA, END_STREAM, stream, &[]);
+    }
+    if is_narrow {
+        write_frame(out, SETTINGS, 0, 0, &USUAL_WINDOW);
+    }
+    write_frame(out, GOAWAY, 0, 0, &[0; 8]);
 }
 
 /// Sends all, and gives everything that comes back until the server ends the connection.
-fn answer_to(sent: &[u8]) -> Vec<u8> {
+fn answer_to(sent: &[u8], has_gone: bool) -> Vec<u8> {
     let mut stream = TcpStream::connect(SERVED.address).expect("the server listens");
     stream.set_read_timeout(Some(A_WHILE)).expect("a timeout can be set");
     // It may be closed before all is sent: then there is an answer all the same.
     let _ = stream.write_all(sent);
+    if has_gone {
+        let _ = stream.shutdown(Shutdown::Write);
+    }
     let mut answer = vec![];
     let mut is_waiting = true;
     loop {
@@ -301,8 +357,8 @@ fuzz_target!(|data: &[u8]| {
     }
     let key = SERVED.key.as_bytes();
     let data = replaced(data, b"{id}", SERVED.account.as_bytes());
-    let sent = sent(&data, key);
-    let answer = answer_to(&sent);
+    let (sent, has_gone) = sent(&data, key);
+    let answer = answer_to(&sent, has_gone);
     // Settings allow longer frames by number 5, and no allowed length has more than three bytes.
     let is_longer = memmem::find(&sent, b"\0\x05\0").is_some();
     let streams = frames(&answer, if is_longer { MOST_BYTES } else { USUAL_BYTES });

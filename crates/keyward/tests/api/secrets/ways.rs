@@ -384,6 +384,13 @@ pub(super) fn misplaced(life: &mut Life, key: &str) {
             life.send("GET /v3/contacts", &headers, "", &[]);
             life.send("GET /login", &headers, "", &[]);
         }
+        for page in ["/login", "/errors/AUTH_002", "/docs/rate-limits", "/openapi.json", "/nothing"]
+        {
+            let line = format!("GET {page}");
+            let request =
+                format!("{line} HTTP/1.1\r\nhost: {value}:80\r\nconnection: close\r\n\r\n");
+            life.raw(&line, request.as_bytes(), &[]);
+        }
         for body in [
             format!(r#"{{"x-api-key":"{value}"}}"#),
             format!(r#"{{"phone_number":"{value}"}}"#),
