@@ -110,8 +110,8 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
     }
 
     /// The answer to a request that could not be read as HTTP: the bytes to be written before the
-    /// connection is closed. Contract 1.
-    pub fn unreadable(&self, code: Code, client: IpAddr) -> Vec<u8> {
+    /// connection is closed. `lines` are further lines of its head, each with its end. Contract 1.
+    pub fn unreadable(&self, code: Code, client: IpAddr, lines: &str) -> Vec<u8> {
         let at = self.surroundings.now();
         let mut random = [0; 20];
         self.surroundings.fill_random(&mut random);
@@ -121,7 +121,7 @@ impl<S: Surroundings, T: Routes, O: Observer<T::Route>> Door<S, T, O> {
         let mut answer = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\nx-request-id: {request_id}\r\n\
              x-api-version: v3\r\nx-response-time: 0ms\r\ncontent-length: {}\r\n\
-             connection: close\r\n\r\n",
+             connection: close\r\n{lines}\r\n",
             status.as_u16(),
             status.canonical_reason().unwrap_or_default(),
             body.len(),

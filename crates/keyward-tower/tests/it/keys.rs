@@ -350,7 +350,7 @@ connection: close
 }"#;
     let (head, body) = expected.split_once("\n\n").expect("a head and a body");
     let expected = format!("{}\r\n\r\n{body}", head.replace('\n', "\r\n"));
-    let answer = world.door.unreadable(Code::HeadTooLarge, client);
+    let answer = world.door.unreadable(Code::HeadTooLarge, client, "");
     assert_eq!(String::from_utf8_lossy(&answer), expected);
     assert_eq!(
         world.log(),

@@ -282,7 +282,9 @@ fn connect<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     impl HttpService<Incoming, ResBody = super::Body, Error = Infallible, Future: Send> + use<T>,
 > {
     let door = Arc::clone(&guarded.door);
-    let unreadable: Unreadable = Arc::new(move |code: Code| door.unreadable(code, address.ip()));
+    let lines = if is_encrypted { HTTPS_LINE } else { "" };
+    let unreadable: Unreadable =
+        Arc::new(move |code: Code| door.unreadable(code, address.ip(), lines));
     let wire = Wire::new(stream, unreadable, Arc::clone(&activity));
     let service = guarded.service.clone().for_peer(Peer { address, is_encrypted });
     let piles = Arc::clone(&guarded.piles);
@@ -359,6 +361,9 @@ fn ask_for_https<B>(answer: &mut http::Response<B>) {
     let year = HeaderValue::from_static("max-age=31536000");
     answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, year);
 }
+
+/// The same for an answer that is no more than bytes.
+const HTTPS_LINE: &str = "strict-transport-security: max-age=31536000\r\n";
 
 /// Out of file descriptors or memory, by the system's own numbers.
 fn is_exhausted(error: &io::Error) -> bool {

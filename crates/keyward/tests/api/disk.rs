@@ -92,7 +92,7 @@ pub(crate) fn refusal(answer: &str) -> String {
     body["error"]["message"].as_str().expect("a text").to_owned()
 }
 
-fn sign_in(served: &Served) -> String {
+pub(crate) fn sign_in(served: &Served) -> String {
     let body = "email=ada@example.com&password=correct+horse+battery+staple";
     let head = "POST /login HTTP/1.1\r\nsec-fetch-site: same-origin\r\ncontent-type: \
                 application/x-www-form-urlencoded";

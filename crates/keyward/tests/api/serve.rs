@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, kill_process, prlimit};
 
+use crate::disk::sign_in;
 use crate::metrics::Scrape;
 use crate::program::{Served, Shell, call};
 
@@ -20,6 +21,40 @@ fn metrics_of(served: &mut Served) -> String {
             return address.trim().trim_end_matches("/metrics").to_owned();
         }
     }
+}
+
+/// Another way to write 127.0.0.1 that is not taken for this machine's own: the server cannot know who reaches
+/// it there, and nobody else does.
+const OPEN: [&str; 5] =
+    ["serve", "--listen", "[::ffff:127.0.0.1]:0", "--metrics-listen", "127.0.0.1:0"];
+
+#[test]
+fn plain_http_to_others_is_refused_and_who_insists_is_warned_at_every_start_and_on_every_page() {
+    let shell = Shell::new();
+    shell.set_up();
+    let refused = shell.run(&OPEN);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.err.contains("keys would travel in clear"), "{refused:?}");
+    for _ in 0..2 {
+        let mut served = Served::of(shell.command(&[&OPEN[..], &["--insecure-http"]].concat()));
+        let mut line = String::new();
+        served.log.read_line(&mut line).expect("it writes text");
+        let warned = "warn  other machines reach this server over plain HTTP: keys";
+        assert!(line.contains(warned) && line.contains("--tls-cert"), "{line}");
+        let cookie = sign_in(&served);
+        for page in ["/overview", "/keys", "/team"] {
+            let page = served.call(&format!("GET {page} HTTP/1.1\r\ncookie: {cookie}"), "");
+            let warned = "Other machines reach this server over plain HTTP: keys can be read";
+            assert!(page.starts_with("HTTP/1.1 200") && page.contains(warned), "{page}");
+        }
+        let page = served.call("GET /login HTTP/1.1", "");
+        assert!(page.contains("Other machines reach this server over plain HTTP"), "{page}");
+    }
+    // Its own address needs no warning.
+    let served = Served::start(&shell);
+    let cookie = sign_in(&served);
+    let page = served.call(&format!("GET /overview HTTP/1.1\r\ncookie: {cookie}"), "");
+    assert!(page.starts_with("HTTP/1.1 200") && !page.contains("Other machines"), "{page}");
 }
 
 #[test]

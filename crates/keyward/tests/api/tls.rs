@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::generate_simple_self_signed;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{
     ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, crypto, version,
 };
 
-use crate::support::{BareServer, TestServer};
+use crate::support::{BareServer, Reply, TestServer};
 
 /// A certificate for localhost and its key, in files.
 fn make_certificate(folder: &Path) -> CertificateDer<'static> {
@@ -133,6 +133,25 @@ async fn the_contract_is_spoken_over_tls_in_both_versions_of_http() {
             assert!(page.contains("https://localhost/v3/"), "{page}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_answer_to_what_cannot_be_read_asks_for_https_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificate = make_certificate(folder.path());
+    let server = start(folder.path()).await;
+    let stream = connect(&server, &certificate, b"http/1.1", &version::TLS13).await;
+    let mut stream = stream.expect("it is trusted");
+    stream.write_all(b"GET /\0 HTTP/1.1\r\n\r\n").await.expect("it reads");
+    let mut answer = vec![];
+    stream.read_to_end(&mut answer).await.expect("it answers and ends");
+    let answer = Reply::parse(&answer);
+    assert_eq!((answer.status, answer.code().as_str()), (400, "REQUEST_007"), "{answer:?}");
+    assert_eq!(answer.header("strict-transport-security"), Some("max-age=31536000"));
+    // And over plain HTTP it does not.
+    let server = TestServer::start().await;
+    let answer = server.raw(b"GET /\0 HTTP/1.1\r\n\r\n").await;
+    assert_eq!((answer.status, answer.header("strict-transport-security")), (400, None));
 }
 
 #[tokio::test]
