@@ -9,8 +9,9 @@
 //! store.
 //!
 //! Bound: for every key that was there at the start 87 bytes and what its name and networks take, 16
-//! bytes for a short name and none; a change of name, networks or expiry takes that much again. Room for
-//! keys that come later is made for half as many as there are. About 400 bytes an account.
+//! bytes for a short name and none; one whose name, networks or expiry is changed, however often, takes 8
+//! KiB more at most. Room for keys that come later is made for half as many as there are. About 400 bytes
+//! an account.
 
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -22,11 +23,12 @@ use ipnet::IpNet;
 use crate::account::{
     Account, AccountKind, AccountState, Environment, Limits, OwnLimits, RateClass,
 };
+use crate::arena::{Arena, Spare};
 use crate::digest::{KeyDigest, are_same};
 use crate::id::{AccountId, KeyId};
 use crate::permission::PermissionSet;
 use crate::record::{KeyRecord, Term};
-use crate::slab::{Arena, Positions, Slab};
+use crate::slab::{Positions, Slab};
 use crate::table::Tables;
 use crate::time::UnixMillis;
 use crate::window::RateWindow;
@@ -132,7 +134,7 @@ impl KeyEntry {
     }
 }
 
-/// What is rarely asked of a key, or rarely changed. A change appends a new one.
+/// What is rarely asked of a key, or rarely changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct KeyFacts {
     pub(crate) name: String,
@@ -264,7 +266,8 @@ pub struct KeyIndex {
     accounts: Slab<OnceLock<AccountEntry>>,
     account_facts: Slab<OnceLock<AccountFacts>>,
     by_account: Positions,
-    writer: Mutex<()>,
+    /// Held by whoever applies a change.
+    writer: Mutex<Spare>,
 }
 
 impl KeyIndex {
@@ -277,7 +280,7 @@ impl KeyIndex {
             accounts: Slab::new(),
             account_facts: Slab::new(),
             by_account: Positions::with_capacity(64),
-            writer: Mutex::new(()),
+            writer: Mutex::default(),
         }
     }
 
@@ -352,23 +355,25 @@ impl KeyIndex {
     /// # Errors
     /// If the index is full or does not know the key's account.
     pub fn put_key(&self, key: &KeyRecord) -> Result<(), IndexError> {
-        let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let facts = KeyFacts::of(key);
-        let push_facts = || self.key_facts.push(&facts.to_bytes()).ok_or(IndexError::Full);
         if let Some(slot) = self.find(&key.digest) {
             let entry = self.keys.get(slot.0).ok_or(IndexError::Full)?;
-            // Why this order: a change that closes the key is in force first.
+            // Why this order: a change that closes the key is in force first, and what cannot fail before what
+            // can.
             entry.term.store(key.term().to_word(), Ordering::Release);
+            entry.permissions.store(permission_word(key), Ordering::Release);
             if self.key_facts(slot).as_ref() != Some(&facts) {
                 let place = self.keys.note(slot.0).ok_or(IndexError::Full)?;
-                place.store(push_facts()?, Ordering::Release);
+                let new = self.key_facts.push_again(&facts.to_bytes(), &mut spare);
+                let old = place.swap(new.ok_or(IndexError::Full)?, Ordering::AcqRel);
+                self.key_facts.give_back(old, &mut spare);
             }
-            entry.permissions.store(permission_word(key), Ordering::Release);
             return Ok(());
         }
         let account =
             self.find_account(key.account).ok_or(IndexError::UnknownAccount(key.account))?;
-        let facts = push_facts()?;
+        let facts = self.key_facts.push(&facts.to_bytes()).ok_or(IndexError::Full)?;
         let fill_in = |entry: &KeyEntry| entry.fill_in(key, account);
         self.keys.insert(key.digest.hash(), facts, fill_in).ok_or(IndexError::Full)
     }
@@ -412,8 +417,8 @@ impl KeyIndex {
     }
 
     pub(crate) fn key_facts(&self, slot: KeySlot) -> Option<KeyFacts> {
-        let place = self.keys.note(slot.0)?.load(Ordering::Acquire);
-        self.key_facts.get(place, KeyFacts::from_bytes)?
+        let place = self.keys.note(slot.0)?;
+        self.key_facts.get(|| place.load(Ordering::Acquire), KeyFacts::from_bytes)?
     }
 
     pub(crate) fn account(&self, slot: AccountSlot) -> Option<&AccountEntry> {

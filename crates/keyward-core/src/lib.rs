@@ -11,6 +11,9 @@
 
 pub mod account;
 pub mod address;
+// Open for `tests/loom.rs` alone.
+#[doc(hidden)]
+pub mod arena;
 pub mod chain;
 pub mod digest;
 pub mod guesses;

@@ -1,4 +1,4 @@
-//! Lock-free stores that only grow: a slab of values, an arena of bytes, and a hash table of positions.
+//! Lock-free stores that only grow: a slab of values and a hash table of positions.
 //!
 //! Readers load an atomic or two and never wait; writers take turns at a mutex that their owner
 //! holds. Nothing is ever removed, so that a reader can keep a plain reference.
@@ -7,7 +7,7 @@
 //! position is published: whoever finds the position finds it whole.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 const CHUNK: usize = 4096;
 const CHUNKS: usize = 16 * 1024;
@@ -42,73 +42,6 @@ impl<T: Default> Slab<T> {
         fill(&chunk[position % CHUNK]);
         self.len.store(position + 1, Ordering::Release);
         u32::try_from(position).ok()
-    }
-}
-
-/// Strings of bytes by number, packed in words, each with its length before it.
-///
-/// Bound: 8 GiB in chunks of 512 KiB; the directory takes 384 KiB. A string has at most 65,535 bytes,
-/// and the last words of a chunk may stay empty.
-pub(crate) struct Arena {
-    chunks: Box<[OnceLock<Box<[AtomicU64]>>]>,
-    used: AtomicUsize,
-}
-
-const ARENA_CHUNK: usize = 64 * 1024;
-
-impl Arena {
-    pub(crate) fn new() -> Self {
-        Self { chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(), used: AtomicUsize::new(0) }
-    }
-
-    /// Adds a string; gives `None` when the arena is full or the string too long. One writer at a
-    /// time.
-    pub(crate) fn push(&self, bytes: &[u8]) -> Option<u32> {
-        let len = u16::try_from(bytes.len()).ok()?;
-        let n_words = (2 + bytes.len()).div_ceil(8);
-        let mut at = self.used.load(Ordering::Relaxed);
-        if at % ARENA_CHUNK + n_words > ARENA_CHUNK {
-            at = at.next_multiple_of(ARENA_CHUNK);
-        }
-        let chunk = self
-            .chunks
-            .get(at / ARENA_CHUNK)?
-            .get_or_init(|| (0..ARENA_CHUNK).map(|_| AtomicU64::new(0)).collect());
-        let words = &chunk[at % ARENA_CHUNK..][..n_words];
-        let mut all = len.to_le_bytes().into_iter().chain(bytes.iter().copied());
-        for word in words {
-            let next: [u8; 8] = std::array::from_fn(|_| all.next().unwrap_or(0));
-            word.store(u64::from_le_bytes(next), Ordering::Relaxed);
-        }
-        self.used.store(at + n_words, Ordering::Release);
-        u32::try_from(at).ok()
-    }
-
-    /// Reads a string; `read` gets its bytes.
-    pub(crate) fn get<R>(&self, at: u32, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        const SHORT: usize = 16;
-        let at = at as usize;
-        let chunk = self.chunks.get(at / ARENA_CHUNK)?.get()?;
-        let words = &chunk[at % ARENA_CHUNK..];
-        let [low, high, ..] = words.first()?.load(Ordering::Relaxed).to_le_bytes();
-        let len = usize::from(u16::from_le_bytes([low, high]));
-        let words = &words[..(2 + len).div_ceil(8)];
-        let copy = |to: &mut [[u8; 8]]| {
-            for (to, word) in to.iter_mut().zip(words) {
-                *to = word.load(Ordering::Relaxed).to_le_bytes();
-            }
-        };
-        // Nearly all are short, and need no memory of their own to be read.
-        let (mut short, mut long) = ([[0; 8]; SHORT], vec![]);
-        let bytes = if words.len() <= SHORT {
-            copy(&mut short);
-            short.as_flattened()
-        } else {
-            long.resize(words.len(), [0; 8]);
-            copy(&mut long);
-            long.as_flattened()
-        };
-        Some(read(&bytes[2..2 + len]))
     }
 }
 
@@ -220,6 +153,8 @@ impl Positions {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
 
     /// Spreads small numbers over the word, with collisions in both halves.
@@ -234,21 +169,6 @@ mod tests {
 
     fn number_at(slab: &Slab<AtomicU64>, position: u32) -> Option<u32> {
         u32::try_from(slab.get(position)?.load(Ordering::Relaxed)).ok()
-    }
-
-    #[test]
-    fn strings_of_any_length_are_read_back_across_chunks() {
-        let arena = Arena::new();
-        let text = |n: usize| -> Vec<u8> { (0..n).map(|byte| (byte * 7 + n) as u8).collect() };
-        let lengths: Vec<usize> = (0..2000).chain([65_535, 0, 30_000, 65_528]).collect();
-        let places: Vec<u32> =
-            lengths.iter().map(|n| arena.push(&text(*n)).expect("there is room")).collect();
-        for (n, place) in lengths.into_iter().zip(places) {
-            let found = arena.get(place, <[u8]>::to_vec).expect("it is there");
-            assert_eq!(found, text(n), "{n}");
-        }
-        assert_eq!(arena.push(&[0; 65_536]), None);
-        assert!(arena.get(u32::MAX, <[u8]>::len).is_none());
     }
 
     #[test]

@@ -1,13 +1,16 @@
-//! The rate window's atomic word under every interleaving of a few threads.
+//! The rate window's atomic word, and strings whose places are used again, under every interleaving of a few
+//! threads.
 //!
 //! Runs with `RUSTFLAGS="--cfg loom" cargo test -p keyward-core --release --test loom`; without
 //! that flag there is nothing to check, and `make test` sets it.
 
 #![cfg(loom)]
 
+use keyward_core::arena::{Arena, Spare};
 use keyward_core::time::Ticks;
 use keyward_core::window::{RateWindow, WINDOW_MILLIS};
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 
 /// Checks three threads with at most three preemptions a run: more finds nothing new in an algorithm
@@ -87,5 +90,32 @@ fn whoever_looks_on_never_sees_more_spent_than_the_limit_nor_anything_given_back
         assert!(first <= 2 && second <= first);
         spending.join().expect("no panic");
         assert_eq!(window.peek(Ticks(3), 2).remaining, 0);
+    });
+}
+
+#[test]
+fn whoever_reads_a_string_gets_one_that_was_whole_while_its_place_is_used_again() {
+    loom::model(|| {
+        let text = |n: u8| [n; 12];
+        let arena = Arena::new();
+        let place = AtomicU32::new(arena.push(&text(1)).expect("there is room"));
+        let shared = Arc::new((arena, place));
+        let writer = Arc::clone(&shared);
+        let writing = thread::spawn(move || {
+            let (arena, place) = &*writer;
+            let mut spare = Spare::default();
+            // The third is written where the first one was.
+            for n in 2..=3 {
+                let new = arena.push_again(&text(n), &mut spare).expect("there is room");
+                let old = place.swap(new, Ordering::AcqRel);
+                arena.give_back(old, &mut spare);
+            }
+        });
+        let (arena, place) = &*shared;
+        let read = || arena.get(|| place.load(Ordering::Acquire), <[u8]>::to_vec);
+        let found = read().expect("it is there");
+        assert!((1..=3).any(|n| found == text(n)), "{found:?}");
+        writing.join().expect("no panic");
+        assert_eq!(read(), Some(text(3).to_vec()));
     });
 }
