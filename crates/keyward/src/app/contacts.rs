@@ -7,7 +7,7 @@ use keyward_store::contacts::{self, Contact, ContactFilter, Scope};
 use keyward_store::{Constraint, StoreError, Tx};
 
 use super::webhooks::events::{self, EventName};
-use super::{Actor, App, AppError, Chance, Holder, Resource, phone};
+use super::{Actor, App, AppError, Chance, Clock, Holder, Resource, phone};
 
 /// A way to reach a contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,17 +120,19 @@ pub async fn create<R: Send + 'static>(
 struct Teller {
     at: UnixMillis,
     actor: Actor,
+    clock: Clock,
     chance: Chance,
 }
 
 impl Teller {
     fn new(app: &App, holder: &Holder, at: UnixMillis) -> Self {
-        Self { at, actor: Actor::Key(*holder), chance: app.chance.clone() }
+        let (clock, chance) = (app.clock.clone(), app.chance.clone());
+        Self { at, actor: Actor::Key(*holder), clock, chance }
     }
 
-    /// Lets a key pass that was not taken away while its request was on its way.
+    /// Lets a key pass that neither was taken away nor expired while its request was on its way.
     fn check_may_still(&self, tx: &mut Tx<'_>) -> Result<(), AppError> {
-        self.actor.refreshed(tx, self.at).map(|_| ())
+        self.actor.refreshed(tx, self.clock.wall()).map(|_| ())
     }
 
     fn tell(&self, tx: &mut Tx<'_>, name: EventName, contact: &Contact) -> Result<(), StoreError> {

@@ -407,7 +407,23 @@ fn pages_cover_the_list_exactly_once() {
 #[tokio::test]
 async fn a_key_that_is_revoked_while_a_body_is_on_its_way_changes_nothing() {
     let server = TestServer::start().await;
-    let (key, other) = (server.key().await, server.key().await);
+    let key = server.key().await;
+    let end = async || {
+        drop(keys::revoke(server.app(), &Actor::Operator, key.id).await.expect("it is good"))
+    };
+    changes_nothing_once(&server, &key, end).await;
+}
+
+#[tokio::test]
+async fn a_key_that_expires_while_a_body_is_on_its_way_changes_nothing() {
+    let server = TestServer::start().await;
+    let expires_at = Some(server.app().clock.wall() + 20_000);
+    let key = server.issue(KeyOf { expires_at, ..server.usual() }).await;
+    changes_nothing_once(&server, &key, async || server.advance(20_000)).await;
+}
+
+async fn changes_nothing_once(server: &TestServer, key: &TestKey, end: impl AsyncFnOnce()) {
+    let other = server.key().await;
     let body = r#"{"phone_number":"+14155550123"}"#;
     let head = format!(
         "POST /v3/contacts HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\ncontent-type: application/json\r\n\
@@ -425,7 +441,7 @@ async fn a_key_that_is_revoked_while_a_body_is_on_its_way_changes_nothing() {
             break;
         }
     }
-    keys::revoke(server.app(), &Actor::Operator, key.id).await.expect("it is good");
+    end().await;
     held.write_all(&body.as_bytes()[1..]).await.expect("it reads");
     let mut answer = vec![];
     held.read_to_end(&mut answer).await.expect("it answers");
