@@ -2,8 +2,8 @@
 //!
 //! Who changes a string writes another one, publishes its place, and gives the old place back. A reader that
 //! is slow may still be copying from there when the next one is written: it sees that a place was used again
-//! since it began, and begins anew. So readers never wait for a writer, only a change that came to its end
-//! makes one look twice (`tests/loom.rs`).
+//! since it began, and begins anew. So readers never wait for a writer: a change makes one look twice, and none
+//! that is under way holds it up (`tests/loom.rs`).
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
@@ -23,14 +23,15 @@ const LENGTH_BITS: u32 = 12;
 
 /// Places that no string has any more, by the power of two of words that they have room for.
 #[derive(Default)]
-pub struct Spare([Vec<u32>; 10]);
+pub struct Spare([Vec<u32>; 11]);
 
 /// Strings of bytes by number, packed in words, each with its length before it.
 ///
 /// Bound: 8 GiB in chunks of 512 KiB; the directory takes 384 KiB. A string has at most 4,095 bytes, and the
 /// last words of a chunk may stay empty. One that takes the place of another has room up to the next power of
-/// two, and there are as many places of a size as there ever were strings of it at once, and one more: however
-/// often a string of up to 2,300 bytes is changed, it takes 8 KiB at most.
+/// two, and there are as many places of a size as there ever were strings of it at once, and one more: for each
+/// string of up to 2,300 bytes, and once for all, 8 KiB at most, however often they are changed. A place that is
+/// free takes 4 bytes more, or 8.
 pub struct Arena {
     chunks: Box<[OnceLock<Box<[AtomicU64]>>]>,
     used: AtomicUsize,
@@ -176,9 +177,14 @@ mod tests {
         let lengths: Vec<usize> = (0..2000).chain([4095, 0, 3000, 4088]).collect();
         let places: Vec<u32> =
             lengths.iter().map(|n| arena.push(&text(*n)).expect("there is room")).collect();
-        for (n, place) in lengths.into_iter().zip(places) {
-            let found = arena.get(|| place, <[u8]>::to_vec).expect("it is there");
-            assert_eq!(found, text(n), "{n}");
+        let mut spare = Spare::default();
+        let again = lengths.iter().map(|n| arena.push_again(&text(*n), &mut spare));
+        let again: Vec<u32> = again.map(|place| place.expect("there is room")).collect();
+        for (n, places) in lengths.into_iter().zip(places.into_iter().zip(again)) {
+            for place in [places.0, places.1] {
+                let found = arena.get(|| place, <[u8]>::to_vec).expect("it is there");
+                assert_eq!(found, text(n), "{n}");
+            }
         }
         assert_eq!(arena.push(&[0; 4096]), None);
         assert_eq!(arena.push_again(&[0; 4096], &mut Spare::default()), None);

@@ -10,7 +10,7 @@
 //!
 //! Bound: for every key that was there at the start 87 bytes and what its name and networks take, 16
 //! bytes for a short name and none; one whose name, networks or expiry is changed, however often, takes 8
-//! KiB more at most. Room for keys that come later is made for half as many as there are. About 400 bytes
+//! KiB more at most, and once for all keys 8 KiB. Room for keys that come later is made for half as many as there are. About 400 bytes
 //! an account.
 
 use std::hint::black_box;
@@ -359,23 +359,29 @@ impl KeyIndex {
         let facts = KeyFacts::of(key);
         if let Some(slot) = self.find(&key.digest) {
             let entry = self.keys.get(slot.0).ok_or(IndexError::Full)?;
-            // Why this order: a change that closes the key is in force first, and what cannot fail before what
-            // can.
+            // Why this order: a change that closes the key is in force first, also where the rest fails, and
+            // nobody is let in by new permissions from networks that are not allowed any more.
             entry.term.store(key.term().to_word(), Ordering::Release);
-            entry.permissions.store(permission_word(key), Ordering::Release);
+            let permissions = permission_word(key);
+            entry.permissions.fetch_and(permissions | NETWORKS | TEST, Ordering::AcqRel);
             if self.key_facts(slot).as_ref() != Some(&facts) {
                 let place = self.keys.note(slot.0).ok_or(IndexError::Full)?;
                 let new = self.key_facts.push_again(&facts.to_bytes(), &mut spare);
                 let old = place.swap(new.ok_or(IndexError::Full)?, Ordering::AcqRel);
                 self.key_facts.give_back(old, &mut spare);
             }
+            entry.permissions.store(permissions, Ordering::Release);
             return Ok(());
         }
         let account =
             self.find_account(key.account).ok_or(IndexError::UnknownAccount(key.account))?;
         let facts = self.key_facts.push(&facts.to_bytes()).ok_or(IndexError::Full)?;
         let fill_in = |entry: &KeyEntry| entry.fill_in(key, account);
-        self.keys.insert(key.digest.hash(), facts, fill_in).ok_or(IndexError::Full)
+        let inserted = self.keys.insert(key.digest.hash(), facts, fill_in);
+        if inserted.is_none() {
+            self.key_facts.give_back(facts, &mut spare);
+        }
+        inserted.ok_or(IndexError::Full)
     }
 
     /// The key with this digest.

@@ -8,7 +8,8 @@
 //! a key ever was.
 //!
 //! Bound: a sheet of 256 requests (12 KB) for each of at most 64 threads, about 150 bytes for each key
-//! that was used since the last drain, and 1,024 names of clients a sheet, half of which are for
+//! that was used since the last drain and for each thread that answered it, 16 more for each other class and
+//! outcome of an hour, and 1,024 names of clients a sheet, half of which are for
 //! clients with a known key.
 //! Locks: one mutex a sheet, which its thread has for itself until the worker drains it.
 

@@ -96,26 +96,40 @@ fn whoever_looks_on_never_sees_more_spent_than_the_limit_nor_anything_given_back
 #[test]
 fn whoever_reads_a_string_gets_one_that_was_whole_while_its_place_is_used_again() {
     loom::model(|| {
-        let text = |n: u8| [n; 12];
-        let arena = Arena::new();
-        let place = AtomicU32::new(arena.push(&text(1)).expect("there is room"));
-        let shared = Arc::new((arena, place));
-        let writer = Arc::clone(&shared);
-        let writing = thread::spawn(move || {
-            let (arena, place) = &*writer;
-            let mut spare = Spare::default();
-            // The third is written where the first one was.
-            for n in 2..=3 {
-                let new = arena.push_again(&text(n), &mut spare).expect("there is room");
-                let old = place.swap(new, Ordering::AcqRel);
-                arena.give_back(old, &mut spare);
-            }
-        });
-        let (arena, place) = &*shared;
-        let read = || arena.get(|| place.load(Ordering::Acquire), <[u8]>::to_vec);
-        let found = read().expect("it is there");
-        assert!((1..=3).any(|n| found == text(n)), "{found:?}");
-        writing.join().expect("no panic");
-        assert_eq!(read(), Some(text(3).to_vec()));
+        changed_while_read([(1, 12), (2, 12), (3, 12)], [0, 0]);
     });
+}
+
+#[test]
+fn the_place_of_one_string_becomes_that_of_another_one_of_another_length() {
+    // The second string is written where the first one was.
+    check(|| changed_while_read([(1, 12), (2, 10), (3, 7)], [0, 1]));
+    check(|| changed_while_read([(1, 7), (2, 12), (3, 14)], [0, 1]));
+}
+
+/// Two strings begin with the first text; each change gives one of them the next. A reader looks at the first
+/// string meanwhile: it gets one that was whole, and never a text of the other one.
+fn changed_while_read(texts: [(u8, usize); 3], changed: [usize; 2]) {
+    let text = move |n: usize| vec![texts[n].0; texts[n].1];
+    let arena = Arena::new();
+    let places = [0, 0].map(|n| AtomicU32::new(arena.push(&text(n)).expect("there is room")));
+    let shared = Arc::new((arena, places));
+    let writer = Arc::clone(&shared);
+    let writing = thread::spawn(move || {
+        let (arena, places) = &*writer;
+        let mut spare = Spare::default();
+        for (n, which) in (1..).zip(changed) {
+            let new = arena.push_again(&text(n), &mut spare).expect("there is room");
+            let old = places[which].swap(new, Ordering::AcqRel);
+            arena.give_back(old, &mut spare);
+        }
+    });
+    let (arena, places) = &*shared;
+    let read = || arena.get(|| places[0].load(Ordering::Acquire), <[u8]>::to_vec);
+    let mine: Vec<usize> =
+        [0].into_iter().chain((1..).zip(changed).filter(|it| it.1 == 0).map(|it| it.0)).collect();
+    let found = read().expect("it is there");
+    assert!(mine.iter().any(|n| found == text(*n)), "{found:?}");
+    writing.join().expect("no panic");
+    assert_eq!(read(), mine.last().map(|n| text(*n)));
 }

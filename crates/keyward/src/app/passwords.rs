@@ -1,7 +1,10 @@
 //! Passwords: hashed with Argon2id, checked two at a time.
 //!
 //! Bound: two checks at once, 19 MiB each; whoever comes meanwhile waits. So a flood of sign-ins takes
-//! neither all memory nor all processors from the requests that carry keys.
+//! neither all memory nor all processors from the requests that carry keys. Who goes away keeps the place until
+//! the check is over, for it cannot be cut short.
+
+use std::sync::Arc;
 
 use argon2::password_hash::phc::{PasswordHash, Salt};
 use argon2::password_hash::{CustomizedPasswordHasher as _, PasswordHasher as _};
@@ -18,12 +21,12 @@ pub const LONGEST_BYTES: usize = 1024;
 
 /// Hashes and checks passwords.
 pub struct Passwords {
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { places: Semaphore::new(2) }
+        Self { places: Arc::new(Semaphore::new(2)) }
     }
 }
 
@@ -82,7 +85,12 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AppError> {
-        let _place = self.places.acquire().await.map_err(AppError::internal)?;
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(AppError::internal)?;
+        let work = move || {
+            let done = work();
+            drop(place);
+            done
+        };
         tokio::task::spawn_blocking(work).await.map_err(AppError::internal)
     }
 }
@@ -214,6 +222,20 @@ mod tests {
         assert!(!check("", Some(hash)).await);
         assert!(!check("correct horse battery", None).await, "nobody's");
         assert!(passwords.is_right(text("x"), Some(String::from("plain"))).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_keeps_the_place_until_the_work_is_over() {
+        let passwords = Passwords::default();
+        let (finish, wait) = std::sync::mpsc::channel::<()>();
+        {
+            let mut work = std::pin::pin!(passwords.elsewhere(move || wait.recv()));
+            let waker = std::task::Waker::noop();
+            assert!(work.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
+        }
+        assert_eq!(passwords.places.available_permits(), 1);
+        finish.send(()).expect("the work goes on");
+        drop(passwords.places.acquire_many(2).await.expect("both places are free in the end"));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! than one.
 //!
 //! Bound: what could not be written is kept and merged, up to 1,000,000 rows; beyond that it is
-//! dropped and the drops are counted. As many rows more are on their way.
+//! dropped and the drops are counted. As many rows more are on their way, and as many last uses of keys: about
+//! 500 MB if a million keys are used while the disk takes nothing.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

@@ -273,8 +273,9 @@ pub async fn audit(request: Request) -> Page {
 
 /// Rows that one download has at most: what is more is for the command line, which has no bound.
 const MOST_EXPORTED: usize = 100_000;
+const MOST_EXPORTED_BYTES: usize = 64 << 20;
 
-/// Bound: two downloads at once, about 50 MB each, until they are taken.
+/// Bound: two downloads at once, 64 MiB each, and twice that while they are made, until they are taken.
 static EXPORTING: Semaphore = Semaphore::const_new(2);
 
 /// A download, which makes room for another one when it is gone.
@@ -304,7 +305,7 @@ async fn export(
     filter.most = 1000;
     let mut text = head.to_owned();
     let mut n_rows = 0;
-    while n_rows < MOST_EXPORTED {
+    while n_rows < MOST_EXPORTED && text.len() < MOST_EXPORTED_BYTES {
         let entries = audit::list(&request.app, filter.clone()).await?;
         let Some(last) = entries.last() else { break };
         filter.before = Some(last.number);
@@ -320,7 +321,7 @@ async fn export(
     Ok(response)
 }
 
-/// `GET /audit/export.csv`: what the filter matches, newest first, 100,000 rows at most.
+/// `GET /audit/export.csv`: what the filter matches, newest first, 100,000 rows and about 64 MiB at most.
 ///
 /// # Errors
 /// If the store does not answer.

@@ -9,7 +9,7 @@
 
 pub mod guard;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,8 +24,10 @@ use ipnet::IpNet;
 use keyward_core::account::Environment;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
@@ -126,11 +128,13 @@ impl Outbound {
             }
         }
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        // What would be kept of a session is as large as the other side likes.
+        config.resumption = Resumption::disabled();
         Ok(Arc::clone(self.tls.get_or_init(|| Arc::new(config))))
     }
 
@@ -261,6 +265,10 @@ fn no_answer_within(within: Duration) -> String {
     format!("no answer within {} s", within.as_secs())
 }
 
+/// Lookups of names by the system, which cannot be cut short: one that is waited for no longer keeps its place
+/// until the system gives up.
+static LOOKUPS: Semaphore = Semaphore::const_new(128);
+
 /// The addresses of a host.
 ///
 /// # Errors
@@ -269,10 +277,18 @@ pub async fn resolve(host: &Host<&str>, port: u16) -> Result<Vec<SocketAddr>, St
     match host {
         Host::Ipv4(address) => Ok(vec![SocketAddr::from((*address, port))]),
         Host::Ipv6(address) => Ok(vec![SocketAddr::from((*address, port))]),
-        Host::Domain(name) => match tokio::net::lookup_host((*name, port)).await {
-            Ok(found) => Ok(found.collect()),
-            Err(_) => Err(String::from("the host name cannot be resolved")),
-        },
+        Host::Domain(name) => {
+            let (name, place) = ((*name).to_owned(), LOOKUPS.acquire().await);
+            let look = move || {
+                let found = (name.as_str(), port).to_socket_addrs();
+                drop(place);
+                found
+            };
+            match tokio::task::spawn_blocking(look).await {
+                Ok(Ok(found)) => Ok(found.collect()),
+                _ => Err(String::from("the host name cannot be resolved")),
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! it was made for.
 //!
 //! Bound: 4,096 in all and 256 of one address, the oldest forgotten first; about 1 KiB each, and up to
-//! 24 KiB for a member who adds a passkey and has many. Who asks for thousands crowds out nobody at
+//! 24 KiB for a member who adds a passkey and has many: 96 MiB. Who asks for thousands crowds out nobody at
 //! another address before 16 addresses do so.
 
 use std::collections::VecDeque;

@@ -4,7 +4,8 @@
 //! finds: nobody waits for the disk or the terminal, and nobody has to wake the thread for each line,
 //! which would cost more than the request. No key, no query, no body ever gets here.
 //!
-//! Bound: 4 MiB wait at most; a line that does not fit is dropped and the drops are told.
+//! Bound: 4 MiB wait at most, and as much is being written; a line that does not fit is dropped and the drops
+//! are told.
 //! Locks: one mutex around the buffer, held to copy a line into it or to take it away.
 
 mod line;
