@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::digest::KeyDigest;
+use crate::key::ApiKey;
 
 /// Holds a value that is never printed and is overwritten with zeros when it is dropped.
 ///
@@ -66,6 +69,22 @@ pub fn holds_a_key(text: &str) -> bool {
     })
 }
 
+/// The digests of all keys that a text may hold, wherever they begin and with or without hyphens: with those
+/// one can ask whether a key stands there and not a UUID of something else.
+pub fn digests_in(text: &str) -> impl Iterator<Item = KeyDigest> {
+    let digests_of = |run: Range<usize>| {
+        let digits = Zeroizing::new(digits(&text[run]).collect::<Vec<u8>>());
+        let digest = |digits: &[u8]| {
+            let mut key = Zeroizing::new([b'-'; 36]);
+            let places = (0..36).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
+            places.zip(digits).for_each(|(place, digit)| key[place] = *digit);
+            ApiKey::parse(&key[..]).ok().map(|key| key.digest())
+        };
+        digits.windows(32).filter_map(digest).collect::<Vec<_>>()
+    };
+    runs(text).flat_map(digests_of)
+}
+
 fn digits(run: &str) -> impl Iterator<Item = u8> {
     run.bytes().filter(u8::is_ascii_hexdigit)
 }
@@ -107,6 +126,26 @@ mod tests {
         check("0F8FAD5BD9CB469FA16570867728950E", "…");
         check("cut 0f8fad5b-d9cb-469f-a", "cut …");
         check("é 0f8fad5b-d9cb-469f é 0f8fad5b-d9cb-469f", "é … é …");
+    }
+
+    #[test]
+    fn the_digest_of_a_key_is_found_wherever_it_stands_in_a_text() {
+        let key = "0f8fad5b-d9cb-469f-a165-70867728950e";
+        let digest = ApiKey::parse(key.as_bytes()).expect("it is one").digest();
+        for (text, expected) in [
+            (String::from(key), true),
+            (format!("job {key}!"), true),
+            (key.to_uppercase(), true),
+            (key.replace('-', ""), true),
+            (format!("abc{}0", key.replace('-', "")), true),
+            (format!("0-{key}-0"), true),
+            (key[..35].to_owned(), false),
+            (key.replace('9', "8"), false),
+            (key.replace("-a", " a"), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(digests_in(&text).any(|it| it == digest), expected, "{text}");
+        }
     }
 
     #[test]

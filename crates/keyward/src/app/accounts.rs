@@ -168,12 +168,12 @@ pub async fn create(app: &App, actor: &Actor, new: NewAccount) -> Result<Account
         id: app.new_account_id(at),
         kind: new.kind,
         organization: new.organization,
-        name: check_name("name", &new.name, LONGEST_NAME)?,
+        name: app.check_name("name", &new.name, LONGEST_NAME)?,
         email: new.email.map(|email| check_email("email", &email)).transpose()?,
         icon: None,
         description: new
             .description
-            .map(|text| check_name("description", &text, 500))
+            .map(|text| app.check_name("description", &text, 500))
             .transpose()?,
         state: AccountState::Active,
         limits: OwnLimits::default(),

@@ -5,7 +5,7 @@
 //!
 //! Bound: about 250 bytes of memory a row.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
 use keyward_core::account::{Account, AccountKind, AccountState, Environment, OwnLimits};
@@ -14,6 +14,7 @@ use keyward_core::id::AccountId;
 use keyward_core::key::{ApiKey, KeyHint};
 use keyward_core::permission::{Permission, PermissionSet};
 use keyward_core::record::{KeyRecord, Mark};
+use keyward_core::secret::digests_in;
 use keyward_core::time::UnixMillis;
 use keyward_store::{StoreError, accounts, keys};
 use serde_json::json;
@@ -21,7 +22,7 @@ use serde_json::json;
 use super::audit::Trail;
 use super::keys::LONGEST_NAME;
 use super::plain_lines::PlainLines;
-use super::{Actor, App, AppError, check_name};
+use super::{Actor, App, AppError, HOLDS_A_KEY, check_name};
 
 /// What is wrong with a row.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,6 +92,10 @@ pub async fn import(
     let checked = read(file, at, &on_progress)?;
     if !checked.faults.is_empty() {
         return Ok(Imported::Refused(checked.faults));
+    }
+    let faults = named_like_keys(app, &checked)?;
+    if !faults.is_empty() {
+        return Ok(Imported::Refused(faults));
     }
     if checked.rows.is_empty() {
         return Err(AppError::invalid("file", "has no rows"));
@@ -175,6 +180,22 @@ impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
+}
+
+/// Rows in whose names somebody wrote a key, of this file or of this server.
+fn named_like_keys(app: &App, checked: &Checked) -> Result<Vec<Fault>, AppError> {
+    let of_file: HashSet<&[u8; 32]> =
+        checked.rows.iter().map(|row| row.digest.as_bytes()).collect();
+    let mut faults = vec![];
+    for row in &checked.rows {
+        for (column, text) in [("name", &row.name), ("account", &checked.accounts[row.account])] {
+            let is_of_file = digests_in(text).any(|digest| of_file.contains(digest.as_bytes()));
+            if is_of_file || app.reach.knows_any(&app.store, digests_in(text))? {
+                faults.push(Fault { line: row.line, reason: format!("{column}: {HOLDS_A_KEY}") });
+            }
+        }
+    }
+    Ok(faults)
 }
 
 fn already_there(tx: &mut keyward_store::Tx<'_>, rows: &[Row]) -> Result<Vec<Fault>, StoreError> {

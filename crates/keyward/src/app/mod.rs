@@ -45,6 +45,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use keyward_core::id::{AccountId, AlertId, ContactId, KeyId, SessionId, UserId, WebhookId};
+use keyward_core::secret::digests_in;
 use keyward_core::time::{DAY_MILLIS, HOUR_MILLIS, UnixMillis};
 use keyward_store::{Store, StoreError, Tx};
 
@@ -198,11 +199,36 @@ impl App {
     #[cfg(feature = "passkeys")]
     new_ids! { new_passkey_id -> keyward_core::id::PasskeyId; }
 
+    /// A name as it is stored, with no key in it: see [`Self::check_no_key`].
+    pub(crate) fn check_name(
+        &self,
+        field: &str,
+        name: &str,
+        most: usize,
+    ) -> Result<String, AppError> {
+        let name = check_name(field, name, most)?;
+        self.check_no_key(field, &name)?;
+        Ok(name)
+    }
+
+    /// Refuses a text that is kept and shown, such as a name, if somebody pasted a key of this server there.
+    /// Other UUIDs may stand in it.
+    pub(crate) fn check_no_key(&self, field: &str, text: &str) -> Result<(), AppError> {
+        if self.reach.knows_any(&self.store, digests_in(text))? {
+            return Err(AppError::invalid(field, HOLDS_A_KEY));
+        }
+        Ok(())
+    }
+
     /// Puts what was just committed in force. To be awaited before anything is acknowledged.
     pub(crate) async fn put_in_force(&self) -> Result<(), AppError> {
         self.reach.put_in_force(&self.store).await
     }
 }
+
+/// What is told of a text that a key was pasted into.
+pub(crate) const HOLDS_A_KEY: &str =
+    "must not hold an API key: it would be kept and shown in clear";
 
 /// What follows a change for callers that want what came of it, and nothing else.
 pub(crate) fn plain<T>(_: &mut Tx<'_>, made: T) -> Result<T, AppError> {

@@ -15,7 +15,7 @@ use keyward_core::id::AccountId;
 use keyward_core::record::LastUse;
 use keyward_core::time::{Moment, UnixMillis};
 use keyward_core::verifier::Verifier;
-use keyward_store::{Store, StoreError, changes};
+use keyward_store::{Store, StoreError, changes, keys};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
@@ -47,6 +47,31 @@ impl Reach {
         let slot = index.find_account(account);
         let facts = slot.and_then(|slot| index.account_facts(slot));
         facts.and_then(|facts| facts.organization).unwrap_or(account)
+    }
+}
+
+impl Reach {
+    /// True if one of these is the digest of a key of this server, whatever became of it.
+    pub(super) fn knows_any(
+        &self,
+        store: &Store,
+        digests: impl IntoIterator<Item = KeyDigest>,
+    ) -> Result<bool, AppError> {
+        for digest in digests {
+            let is_known = match self {
+                Self::Here(follower) => follower.verifier.index().find(&digest).is_some(),
+                // On a thread that may wait: a command has nothing else to do.
+                Self::Elsewhere { .. } => {
+                    let look = || store.read_blocking(move |tx| keys::exists(tx, &digest));
+                    let looked = std::thread::scope(|scope| scope.spawn(look).join());
+                    looked.map_err(|_| AppError::internal("a look-up of a key ended"))??
+                }
+            };
+            if is_known {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

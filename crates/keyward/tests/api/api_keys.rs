@@ -281,3 +281,66 @@ async fn a_key_that_was_replaced_makes_none_that_outlives_its_grace() {
     let renamed = server.call("PATCH", &path).json(r#"{"name":"y"}"#).key(&key).send().await;
     assert_eq!(renamed.status, 200, "{renamed:?}");
 }
+
+/// Names are kept and shown: a key that somebody pasted there would stand in the database in clear.
+#[tokio::test]
+async fn a_key_that_was_pasted_as_a_name_is_refused_and_other_uuids_are_not() {
+    let server = TestServer::start().await;
+    let permissions = PermissionSet::ALL;
+    let key = server.issue(KeyOf { permissions, ..server.usual() }).await;
+    let revoked = server.key().await;
+    keys::revoke(server.app(), &Actor::Operator, revoked.id).await.expect("it is good");
+    let path = format!("/v3/api-keys/{}", key.id);
+    let new = |name: &str| json!({ "name": name, "permissions": ["contacts:read"] });
+    let told = "must not hold an API key";
+    for clear in [&key.clear, &revoked.clear] {
+        for text in
+            [clear.clone(), format!("for {clear}!"), clear.replace('-', ""), clear.to_uppercase()]
+        {
+            server.advance(60_000);
+            let url = format!("https://crm.example/hook?key={}", text.replace(' ', "+"));
+            let email = format!("{}@example.com", text.replace([' ', '!'], "."));
+            for (method, path, field, body) in [
+                ("POST", "/v3/api-keys", "name", new(&text)),
+                ("PATCH", path.as_str(), "name", json!({ "name": text })),
+                (
+                    "POST",
+                    "/v3/webhooks",
+                    "display_name",
+                    json!({ "display_name": text, "endpoint_url": "https://crm.example/hook",
+                            "event_types": ["contact"] }),
+                ),
+                (
+                    "POST",
+                    "/v3/webhooks",
+                    "endpoint_url",
+                    json!({ "display_name": "CRM", "endpoint_url": url,
+                            "event_types": ["contact"] }),
+                ),
+                (
+                    "POST",
+                    "/v3/users",
+                    "name",
+                    json!({ "email": "bob@example.com", "name": text, "role": "billing" }),
+                ),
+                (
+                    "POST",
+                    "/v3/users",
+                    "email",
+                    json!({ "email": email, "name": "Bob", "role": "billing" }),
+                ),
+            ] {
+                let call = server.call(method, path).json(&body.to_string());
+                let reply = call.key(&key).send().await;
+                assert_eq!(reply.verdict(), "400 VALIDATION_001", "{body} {reply:?}");
+                let faults = reply.json()["error"]["details"][field].to_string();
+                assert!(faults.contains(told), "{field} {reply:?}");
+                assert!(!reply.whole().contains(&text), "{reply:?}");
+            }
+        }
+    }
+    let tenant = "for 5e884898-da28-4047-9151-56a1d0e2f3b4";
+    let (id, _) = made(&create(&server, &key, new(tenant)).await);
+    let shown = server.get(&format!("/v3/api-keys/{id}")).key(&key).send().await.json();
+    assert_eq!(shown["data"]["name"], tenant);
+}

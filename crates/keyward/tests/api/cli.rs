@@ -326,6 +326,30 @@ async fn keys_from_elsewhere_are_imported_all_or_none() {
         again.err.contains("line 3: the key named 'two, quoted' is already there"),
         "{again:?}"
     );
+    let other = "2f1a3c4d-5e6f-4a0b-8c1d-2e3f4a5b6c7d";
+    let columns = "key,name,environment,account";
+    let named = format!(
+        "{columns}\n{other},for {other},test,\n00112233-4455-4677-8899-aabbccddeeff,{clear},test,\n\
+         01112233-4455-4677-8899-aabbccddeeff,two,test,{other}\n"
+    );
+    let ended = import(&named);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    for (line, column) in [(2, "name"), (3, "name"), (4, "account")] {
+        let told = format!("line {line}: {column}: must not hold an API key");
+        assert!(ended.err.contains(&told), "{told} {ended:?}");
+    }
+    assert!(!ended.err.contains(other) && !ended.err.contains(clear), "{ended:?}");
+    let created = shell.run(&[
+        "keys",
+        "create",
+        "--account",
+        "Acme",
+        "--environment",
+        "test",
+        "--name",
+        clear,
+    ]);
+    assert!(created.code != 0 && created.err.contains("must not hold an API key"), "{created:?}");
     for (text, reason) in [
         ("", "lacks the column 'name'"),
         ("key,name\n", "lacks the column 'environment'"),

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::audit::{Trail, key_target};
 use super::webhooks::events;
-use super::{Actor, App, AppError, Chance, Holder, Resource, chance, check_name, plain};
+use super::{Actor, App, AppError, Chance, Holder, Resource, chance, plain};
 use bounds::Bounds;
 
 pub use bounds::{Usual, usual};
@@ -128,7 +128,7 @@ pub fn draft(app: &App, actor: &Actor, new: NewKey) -> Result<Issued, AppError> 
         account: new.account,
         digest: key.digest(),
         hint: key.hint(),
-        name: check_name("name", &new.name, LONGEST_NAME)?,
+        name: app.check_name("name", &new.name, LONGEST_NAME)?,
         environment: new.environment,
         permissions: new.permissions,
         networks: new.networks,
@@ -279,7 +279,7 @@ pub async fn edit_and<R: Send + 'static>(
     finish: impl FnOnce(&mut Tx<'_>, KeyRecord) -> Result<R, AppError> + Send + 'static,
 ) -> Result<R, AppError> {
     let at = app.clock.wall();
-    let name = edit.name.map(|name| check_name("name", &name, LONGEST_NAME)).transpose()?;
+    let name = edit.name.map(|name| app.check_name("name", &name, LONGEST_NAME)).transpose()?;
     check_networks(edit.networks.as_deref().unwrap_or_default())?;
     let actor_of_change = *actor;
     change(app, actor, id, "key.changed", finish, move |key| {

@@ -25,7 +25,7 @@ use super::actor::Person;
 use super::people::tell;
 use super::sessions::{self, Entered, Visitor};
 use super::tokens::{Token, digest_of};
-use super::{Actor, App, AppError, Resource, check_name};
+use super::{Actor, App, AppError, Resource};
 
 pub use challenges::CHALLENGE_MILLIS;
 
@@ -185,7 +185,7 @@ pub async fn add(
     answer: &str,
     name: &str,
 ) -> Result<(), AppError> {
-    let name = check_name("name", name, LONGEST_NAME)?;
+    let name = app.check_name("name", name, LONGEST_NAME)?;
     let Step::Adding(state) = app.passkeys.take(app, place, challenge, entered.session.digest)?
     else {
         return Err(AppError::NotFound(Resource::Challenge));
@@ -235,7 +235,7 @@ pub async fn rename(
     id: PasskeyId,
     name: &str,
 ) -> Result<(), AppError> {
-    let name = check_name("name", name, LONGEST_NAME)?;
+    let name = app.check_name("name", name, LONGEST_NAME)?;
     change(app, entered, id, "user.passkey_renamed", move |tx, passkey| {
         let before = std::mem::replace(&mut passkey.name, name);
         rows::put(tx, passkey)?;

@@ -13,7 +13,7 @@ use super::{LONGEST_NAME, Linked, tell};
 use crate::app::actor::Person;
 use crate::app::sessions::{Entered, Visitor, confirm};
 use crate::app::tokens::{Token, digest_of};
-use crate::app::{Actor, App, AppError, Resource, check_name};
+use crate::app::{Actor, App, AppError, Resource};
 
 /// How long a link to set a new password is good.
 pub const RESET_MILLIS: i64 = HOUR_MILLIS;
@@ -180,7 +180,7 @@ pub async fn change_password(
 /// # Errors
 /// If it makes no sense.
 pub async fn rename(app: &App, entered: &Entered, name: &str) -> Result<(), AppError> {
-    let name = check_name("name", name, LONGEST_NAME)?;
+    let name = app.check_name("name", name, LONGEST_NAME)?;
     let (actor, id, at) = (entered.actor(), entered.user.id, app.clock.wall());
     app.store
         .write(move |tx| {

@@ -19,7 +19,7 @@ use super::accounts::check_email;
 use super::audit::{Trail, user_target};
 use super::tokens::Token;
 use super::webhooks::events;
-use super::{Actor, App, AppError, Resource, check_name, plain};
+use super::{Actor, App, AppError, Resource, plain};
 
 pub use links::{
     RESET_MILLIS, change_password, check_may_ask, find_by_link, forgot, rename, reset_link,
@@ -164,8 +164,9 @@ pub async fn invite_and<R: Send + 'static>(
     finish: impl FnOnce(&mut Tx<'_>, Linked) -> Result<R, AppError> + Send + 'static,
 ) -> Result<R, AppError> {
     actor.check_in_charge_of(account)?;
-    let name = check_name("name", name, LONGEST_NAME)?;
+    let name = app.check_name("name", name, LONGEST_NAME)?;
     let email = check_email("email", email)?;
+    app.check_no_key("email", &email)?;
     let at = app.clock.wall();
     let token = Token::new();
     let (digest, actor, ends_at) = (token.digest(), *actor, at + INVITATION_MILLIS);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use keyward_core::account::Environment;
 use keyward_core::id::WebhookId;
+use keyward_core::secret::digests_in;
 use keyward_core::time::UnixMillis;
 use keyward_store::contacts::Scope;
 use keyward_store::webhooks::{Filters, Webhook};
@@ -11,7 +12,7 @@ use url::Url;
 
 use super::events::{EventName, FAMILIES};
 use super::{Made, Secret, seal};
-use crate::app::{App, AppError, Faults, check_name};
+use crate::app::{App, AppError, Faults, HOLDS_A_KEY};
 use crate::outbound;
 
 pub const LONGEST_NAME: usize = 100;
@@ -65,7 +66,7 @@ pub(super) fn check(
         }
     }
     if let Some(name) = &mut edit.display_name {
-        match check_name("display_name", name, LONGEST_NAME) {
+        match app.check_name("display_name", name, LONGEST_NAME) {
             Ok(checked) => *name = checked,
             Err(AppError::Invalid(wrong)) => faults.extend(wrong),
             Err(other) => return Err(other),
@@ -74,6 +75,9 @@ pub(super) fn check(
     let mut url = None;
     if let Some(text) = &edit.endpoint_url {
         match app.outbound.guard.read(text, environment) {
+            Ok(_) if app.reach.knows_any(&app.store, digests_in(text))? => {
+                add(&mut faults, "endpoint_url", HOLDS_A_KEY);
+            }
             Ok(read) => url = Some(read),
             Err(sentence) => add(&mut faults, "endpoint_url", sentence),
         }

@@ -27,7 +27,10 @@ fn no_other_process_of_the_same_user_can_read_its_memory_and_no_core_is_written(
     let uid = if is_root { NOT_ROOT } else { rustix::process::getuid().as_raw() };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let program = folder.path().join("keyward");
-    std::fs::copy(env!("CARGO_BIN_EXE_keyward"), &program).expect("there is room");
+    // Why by another process: while this one has it open to write, whatever a test starts meanwhile has it too,
+    // and nobody could run it.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_keyward")).arg(&program).status();
+    assert!(copied.expect("it is there").success());
     for (path, mode) in [(folder.path(), 0o755), (program.as_path(), 0o755)] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
     }
