@@ -169,7 +169,13 @@ pub async fn create(app: &App, actor: &Actor, new: NewAccount) -> Result<Account
         kind: new.kind,
         organization: new.organization,
         name: app.check_name("name", &new.name, LONGEST_NAME)?,
-        email: new.email.map(|email| check_email("email", &email)).transpose()?,
+        email: new
+            .email
+            .map(|email| {
+                app.check_no_key("email", &email)?;
+                check_email("email", &email)
+            })
+            .transpose()?,
         icon: None,
         description: new
             .description

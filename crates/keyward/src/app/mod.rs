@@ -48,6 +48,7 @@ use keyward_core::id::{AccountId, AlertId, ContactId, KeyId, SessionId, UserId, 
 use keyward_core::secret::digests_in;
 use keyward_core::time::{DAY_MILLIS, HOUR_MILLIS, UnixMillis};
 use keyward_store::{Store, StoreError, Tx};
+use percent_encoding::percent_decode_str;
 
 use crate::config::Settings;
 use crate::mail::Mailer;
@@ -214,7 +215,8 @@ impl App {
     /// Refuses a text that is kept and shown, such as a name, if somebody pasted a key of this server there.
     /// Other UUIDs may stand in it.
     pub(crate) fn check_no_key(&self, field: &str, text: &str) -> Result<(), AppError> {
-        if self.reach.knows_any(&self.store, digests_in(text))? {
+        let mut digests = spellings(text).flat_map(|text| digests_in(&text).collect::<Vec<_>>());
+        if self.reach.knows_any(&self.store, &mut digests)? {
             return Err(AppError::invalid(field, HOLDS_A_KEY));
         }
         Ok(())
@@ -224,6 +226,17 @@ impl App {
     pub(crate) async fn put_in_force(&self) -> Result<(), AppError> {
         self.reach.put_in_force(&self.store).await
     }
+}
+
+/// A text, and what it says with its percent signs resolved: once, and again as long as some are left.
+pub(crate) fn spellings(text: &str) -> impl Iterator<Item = String> {
+    // Nobody who is led there resolves more of them.
+    const MOST: usize = 5;
+    let again = |text: &String| {
+        let resolved = percent_decode_str(text).decode_utf8_lossy().into_owned();
+        (resolved != *text).then_some(resolved)
+    };
+    std::iter::successors(Some(text.to_owned()), again).take(MOST)
 }
 
 /// What is told of a text that a key was pasted into.

@@ -224,9 +224,9 @@ pub(super) fn new_session(
         confirmed_at: at,
         is_half,
         address: visitor.address.to_string(),
-        agent: hide_keys(&visitor.agent)
+        // In this order: what is left out joins the pieces around it.
+        agent: hide_keys(&visitor.agent.replace(char::is_control, ""))
             .chars()
-            .filter(|c| !c.is_control())
             .take(AGENT_CHARACTERS)
             .collect(),
     }

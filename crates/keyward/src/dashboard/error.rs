@@ -12,7 +12,7 @@ use keyward_tower::{ApiError, Code};
 
 use super::layout::Shell;
 use super::origin::Site;
-use super::{Stop, html};
+use super::{Stop, html, show};
 use crate::app::sessions::Entered;
 use crate::app::{AppError, Faults};
 
@@ -108,6 +108,7 @@ pub(super) fn wait(seconds: u64) -> String {
 
 /// A capital first, a full stop last.
 pub(super) fn sentence(text: &str) -> String {
+    let text = show::typed(text);
     let mut characters = text.chars();
     let mut text: String =
         characters.next().into_iter().flat_map(char::to_uppercase).chain(characters).collect();

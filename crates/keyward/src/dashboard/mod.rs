@@ -48,7 +48,7 @@ use keyward_tower::ApiError;
 use crate::app::actor::Person;
 use crate::app::bodies::Sender;
 use crate::app::sessions::{self, Entered, Visitor};
-use crate::app::{Actor, App, AppError};
+use crate::app::{Actor, App, AppError, spellings};
 
 pub use error::no_such_page;
 use form::Form;
@@ -246,7 +246,7 @@ impl Request {
                 return Err(Stop::To(String::from("/login?done=expired")));
             }
             let place = self.parts.uri.path_and_query().map_or("/", |place| place.as_str());
-            if holds_a_key(place) {
+            if spellings(place).any(|place| holds_a_key(&place)) {
                 // It stays in the address that was asked for, and goes into no other.
                 return Err(Stop::To(String::from("/login")));
             }

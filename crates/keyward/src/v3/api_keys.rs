@@ -271,8 +271,10 @@ pub async fn update(change: Change) -> Answer {
     let (app, at) = (&request.app, request.at);
     if is_sandbox {
         let example = example_of(&request, id)?;
+        let name =
+            edit.name.as_deref().map(|name| app.check_name("name", name, keys::LONGEST_NAME));
         let key = KeyRecord {
-            name: edit.name.unwrap_or(example.name.clone()),
+            name: name.transpose().map_err(renamed)?.unwrap_or(example.name.clone()),
             permissions: edit.permissions.unwrap_or(example.permissions),
             networks: edit.networks.unwrap_or(example.networks.clone()),
             expires_at: edit.expires_at.unwrap_or(example.expires_at),

@@ -158,6 +158,8 @@ pub async fn invite(change: Change) -> Answer {
     let Invitation { name, email, role } = read_invitation(&body)?;
     let Request { app, caller, at, .. } = &request;
     if is_sandbox {
+        app.check_no_key("name", &name)?;
+        app.check_no_key("email", &email)?;
         let user = example_of(&request, app.new_user_id(*at), role);
         let user = User { name, email, status: UserStatus::Invited, last_login_at: None, ..user };
         return writer.pretend(StatusCode::CREATED, &UserView::from(&user)).await;

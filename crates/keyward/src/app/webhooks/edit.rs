@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use keyward_core::account::Environment;
 use keyward_core::id::WebhookId;
-use keyward_core::secret::digests_in;
 use keyward_core::time::UnixMillis;
 use keyward_store::contacts::Scope;
 use keyward_store::webhooks::{Filters, Webhook};
@@ -12,7 +11,7 @@ use url::Url;
 
 use super::events::{EventName, FAMILIES};
 use super::{Made, Secret, seal};
-use crate::app::{App, AppError, Faults, HOLDS_A_KEY};
+use crate::app::{App, AppError, Faults};
 use crate::outbound;
 
 pub const LONGEST_NAME: usize = 100;
@@ -75,10 +74,11 @@ pub(super) fn check(
     let mut url = None;
     if let Some(text) = &edit.endpoint_url {
         match app.outbound.guard.read(text, environment) {
-            Ok(_) if app.reach.knows_any(&app.store, digests_in(text))? => {
-                add(&mut faults, "endpoint_url", HOLDS_A_KEY);
-            }
-            Ok(read) => url = Some(read),
+            Ok(read) => match app.check_no_key("endpoint_url", text) {
+                Ok(()) => url = Some(read),
+                Err(AppError::Invalid(wrong)) => faults.extend(wrong),
+                Err(other) => return Err(other),
+            },
             Err(sentence) => add(&mut faults, "endpoint_url", sentence),
         }
     }

@@ -40,6 +40,15 @@ struct Filled {
     networks: String,
 }
 
+impl Filled {
+    /// As the page repeats what somebody typed.
+    fn repeated(self) -> Self {
+        let [name, date, networks] =
+            [&self.name, &self.date, &self.networks].map(|text| show::typed(text));
+        Self { name, date, networks, ..self }
+    }
+}
+
 #[derive(Default)]
 struct Wrong {
     name: Option<String>,
@@ -88,6 +97,7 @@ fn form_page(
     status: StatusCode,
 ) -> Page {
     let entered = request.entered()?;
+    let filled = if status == StatusCode::OK { filled } else { filled.repeated() };
     let role = entered.user.role;
     let asks = match &changed {
         Some(changed) => asks_confirmation(request, changed.environment)?,

@@ -14,7 +14,7 @@ use super::layout::Shell;
 use super::passkeys::{self, Asked};
 use super::{Page, Request, Stop, cookie, html, redirect_with_cookie, show};
 use crate::app::accounts::{self, Setup};
-use crate::app::{AppError, Faults, people, sessions};
+use crate::app::{AppError, Faults, people, sessions, spellings};
 use crate::mail::{Link, password_reset};
 
 /// `GET /`: where somebody goes on.
@@ -51,8 +51,8 @@ pub(super) fn own_place(next: &str) -> Option<&str> {
         && !next.starts_with("//")
         && next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
         && !next.starts_with("/login")
-        && !holds_a_key(next)
-        && next.len() <= 500;
+        && next.len() <= 500
+        && !spellings(next).any(|next| holds_a_key(&next));
     is_own.then_some(next)
 }
 

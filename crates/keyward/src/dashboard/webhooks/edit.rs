@@ -18,7 +18,7 @@ use crate::config::HttpRule;
 use crate::dashboard::error::sentence;
 use crate::dashboard::form::Form;
 use crate::dashboard::layout::Shell;
-use crate::dashboard::{Page, Request, Stop, html};
+use crate::dashboard::{Page, Request, Stop, html, show};
 
 const TIMEOUTS: [u32; 6] = [5, 10, 20, 30, 60, 120];
 
@@ -86,6 +86,11 @@ impl Filled {
         }
     }
 
+    /// As the page repeats what somebody typed.
+    fn repeated(self) -> Self {
+        Self { name: show::typed(&self.name), url: show::typed(&self.url), ..self }
+    }
+
     fn read(form: &Form) -> Self {
         let all = |name: &str| form.all(name).into_iter().map(ToOwned::to_owned).collect();
         Self {
@@ -148,6 +153,7 @@ fn form_page(
     error: Option<AppError>,
 ) -> Page {
     let (mut fault, mut faults) = (None, Faults::new());
+    let filled = if error.is_none() { filled } else { filled.repeated() };
     let status = match error {
         None => StatusCode::OK,
         Some(AppError::Invalid(found)) => {

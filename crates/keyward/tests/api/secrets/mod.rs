@@ -3,6 +3,7 @@
 //! left is searched: files, log, backup, what was restored, mails, traces. Each secret is in the one answer
 //! that shows it, and a link in its mail.
 
+mod forms;
 mod heard;
 mod memory;
 mod ways;
@@ -368,6 +369,10 @@ fn live(format: &'static str) {
     life.key("a key that nobody has", STRANGE);
     ways::misplaced(&mut life, &keys.production.clone());
     ways::misplaced(&mut life, STRANGE);
+    for key in [&keys.production, STRANGE] {
+        forms::misplaced(&mut life, key);
+    }
+    forms::named(&mut life, &keys.production, "correct horse battery staple");
     ways::without_room(&mut life, &keys, "another long passphrase");
     ways::look_everywhere(&mut life, &keys);
     let backup = life.temporary.path().join("k.backup");
