@@ -15,7 +15,7 @@ use crate::dashboard::error::wait;
 use crate::dashboard::layout::Shell;
 use crate::dashboard::login::{first, login_page, own_place};
 use crate::dashboard::{
-    Page, Request, Stop, assets, cookie, html, redirect_with_cookie, show, show as say,
+    Page, Request, Stop, assets, cookie, html, redirect_with_cookie, show as say,
 };
 
 fn place(request: &Request) -> Option<Place> {
@@ -194,7 +194,7 @@ pub async fn add(mut request: Request) -> Page {
     let entered = request.entered()?;
     let (challenge, answer) = (form.text("challenge"), form.text("credential"));
     let name = form.text("name");
-    let wrong = |fault| Wrong { name: show::typed(name), fault: Some(fault), wrong: None };
+    let wrong = |fault| Wrong { name: say::typed(name), fault: Some(fault), wrong: None };
     let (status, wrong) =
         match passkeys::add(&request.app, &place, entered, challenge, answer, name).await {
             Ok(()) => return Err(Stop::To(String::from("/profile?done=passkey"))),
